@@ -1,0 +1,64 @@
+"""The default engine: ONNX Runtime, with no TensorFlow in the process."""
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from models.bundle import ONNX, Bundle
+from models.errors import EngineError
+
+
+class OnnxEngine:
+    """Runs ``model.onnx``; see `models.engines.base.Engine`."""
+
+    name = "onnx"
+
+    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int = 1) -> None:
+        available = onnxruntime.get_available_providers()
+        on_gpu = device != "cpu" and "CUDAExecutionProvider" in available
+        if device == "gpu" and not on_gpu:
+            raise EngineError("device gpu: this onnxruntime has no CUDA provider. Install requirements/gpu.txt.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Warnings about optional optimisations are no news to whoever runs the service.
+        options.log_severity_level = 3
+        # Spinning threads would take the core from the event loop.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_gpu else ["CPUExecutionProvider"]
+        # From verified bytes, not from the path: what was hashed is what is run.
+        graph = bundle.read(ONNX)
+        try:
+            session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        except Exception as error:
+            raise EngineError(f"onnxruntime refuses {bundle.path / ONNX}: {error}. Export the bundle anew.") from error
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise EngineError(
+                f"{bundle.path / ONNX}: a graph has one input and one output. Received: "
+                f"{[i.name for i in inputs]} and {[o.name for o in outputs]}. Export the bundle anew."
+            )
+        # A CUDA provider that cannot start falls back to the CPU with a log line only.
+        running_on_gpu = session.get_providers()[0] == "CUDAExecutionProvider"
+        if device == "gpu" and not running_on_gpu:
+            raise EngineError(
+                "device gpu: onnxruntime's CUDA provider did not start. Check the driver and CUDA libraries."
+            )
+        self.device = "gpu" if running_on_gpu else "cpu"
+        self.in_flight = 2 if running_on_gpu else 1
+        self._session = session
+        self._input = inputs[0].name
+        self._outputs = [outputs[0].name]
+
+    def run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """See `models.engines.base.Engine.run`."""
+        try:
+            return self._session.run(self._outputs, {self._input: rows})[0]  # type: ignore[no-any-return]
+        except Exception as error:
+            raise EngineError(f"onnxruntime failed on {len(rows)} rows: {error}") from error
+
+    def close(self) -> None:
+        """See `models.engines.base.Engine.close`."""
+        del self._session

@@ -1,0 +1,23 @@
+"""What a model's numbers mean: from parsed values to rows, and from an output row to an answer that a person reads.
+
+| kind | input rows | output rows |
+|---|---|---|
+| image_classification | uint8 (n, height, width, channels), 0-255 | float32 (n, classes): probabilities |
+| tabular_regression | float32 (n, fields), raw units; a category is its index | float32 (n, 3): value, low, high |
+| sequence_forecast | float32 (n, lookback, channels), raw units | float32 (n, horizon, 3): value, low, high |
+
+A new kind is one more file here and one more member of `Task`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.task.base import BaseTask
+from models.task.image import ImageClassification
+from models.task.sequence import SequenceForecast
+from models.task.tabular import Category, Number, TabularRegression
+
+Task = Annotated[ImageClassification | TabularRegression | SequenceForecast, Field(discriminator="kind")]
+
+__all__ = ["BaseTask", "Category", "ImageClassification", "Number", "SequenceForecast", "TabularRegression", "Task"]
