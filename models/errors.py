@@ -14,6 +14,10 @@ class ServingError(Exception):
     """Base of every error that this project raises on purpose."""
 
 
+class DecodeError(ServingError):
+    """Bytes that are not what they claim to be: broken JSON, a truncated picture."""
+
+
 class InputError(ServingError):
     """A value that can be read but breaks the model's schema.
 

@@ -3,18 +3,65 @@
 A manifest records the name. A procedure never changes under its name; a better one gets the next version.
 """
 
+import io
+import warnings
 from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+
+from models.errors import DecodeError, InputError
 
 Prepared = tuple[Image.Image, tuple[str, ...]]
 Preparation = Callable[[Image.Image, int, int, int], Prepared]
 
 # Share of the full range by which an edge may differ from the corner pixel and still be trimmed.
 _TRIM_TOLERANCE = 0.05
+
+
+_SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
+_EXIF_ORIENTATION = 0x0112
+
+
+def open_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Image.Image:
+    """Decode a PNG or JPEG picture; its first bytes decide which, whatever the sender calls it.
+
+    Args:
+        data: The whole file.
+        max_pixels: Largest width times height; checked before any pixel is decoded.
+        field: What to call the picture in errors.
+
+    Returns:
+        The loaded picture, turned upright where its EXIF data say that it lies on its side.
+
+    Raises:
+        DecodeError: Neither PNG nor JPEG, or broken.
+        InputError: More pixels than allowed.
+    """
+    kind = next((kind for kind, signature in _SIGNATURES.items() if data.startswith(signature)), None)
+    if kind is None:
+        raise DecodeError(
+            f"{field}: must be a PNG or JPEG picture. Received: bytes that start with {data[:8]!r}. Convert it."
+        )
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own limit is far above ours, and we look at the size ourselves.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
+        if image.width * image.height > max_pixels:
+            size = f"{image.width}x{image.height}"
+            raise InputError(
+                field, f"a picture has at most {max_pixels} pixels", size, "Scale it down before sending it."
+            )
+        image.load()
+        # Looking is much cheaper than transposing, which copies.
+        if kind == "JPEG" and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DecodeError(f"{field}: broken {kind} picture ({error}). Check that it was sent whole.") from None
+    return image
 
 
 def prepare(

@@ -1,0 +1,1 @@
+"""HTTP -> decode -> batch -> model -> encode."""

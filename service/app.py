@@ -1,0 +1,120 @@
+"""The BentoML service, and nothing else: the composition root."""
+
+import asyncio
+import logging
+import signal
+from http import HTTPStatus
+from types import FrameType
+from typing import Any, ClassVar, cast
+
+import bentoml
+import orjson
+from _bentoml_sdk.service import Service
+from bentoml.exceptions import BentoMLException
+
+from models.errors import ServingError
+from service.errors import status_of
+from service.gateway import App, Gateway
+from service.openapi import openapi_document
+from service.protocols import native
+from service.routes import build_routes
+from service.runtime import Runtime
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class _Document:
+    """What BentoML's ``/docs.json`` asks for."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+
+    def asdict(self) -> dict[str, Any]:
+        return self._document
+
+
+class FrontDoorService(Service[Any]):
+    """A BentoML service with our gateway before its own routes.
+
+    Overrides two members that BentoML does not document as hooks; tests/service/test_bentoml_contract.py pins them.
+    """
+
+    runtime: ClassVar[Runtime | None] = None
+
+    def to_asgi(self, is_main: bool = True) -> App:
+        """The application of one worker process."""
+        runtime = FrontDoorService.runtime = Runtime.create(Settings.load())
+        return Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
+
+    @property
+    def openapi_spec(self) -> _Document:
+        """Our document in the place of the one that BentoML would generate."""
+        served = self.runtime.loader.served.values() if self.runtime else ()
+        return _Document(openapi_document([version.manifest for version in served]))
+
+
+class PredictionError(BentoMLException):
+    """An error of ours in the form that BentoML's clients expect."""
+
+    def __init__(self, error: ServingError) -> None:
+        self.error_code = HTTPStatus(status_of(error))
+        super().__init__(str(error))
+
+
+@bentoml.service(
+    name="keras-serving",
+    service_class=FrontDoorService,
+    workers=Settings.load().workers,
+    # BentoML labels its metrics with raw paths: any client could make series without end. Ours are at /metrics.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    # Tracing halves the throughput, recording or not.
+    tracing={"excluded_urls": ".*"},
+)
+class KerasServing:
+    """Serves the production version of each model in the store."""
+
+    def __init__(self) -> None:
+        runtime = FrontDoorService.runtime
+        if runtime is None:
+            raise RuntimeError("KerasServing runs inside a BentoML server: start it with `keras-serving serve`.")
+        self.runtime: Runtime = runtime
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begin loading, and drain on SIGTERM before uvicorn stops."""
+        self.runtime.start()
+        loop = asyncio.get_running_loop()
+        stop = signal.getsignal(signal.SIGTERM)
+
+        def drain(number: int, frame: FrameType | None) -> None:
+            if self.runtime.draining or not callable(stop):
+                return
+            self.runtime.draining = True
+            seconds = self.runtime.settings.drain_s
+            logger.info("SIGTERM: not ready any more; still answering for %g s", seconds)
+            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+
+        signal.signal(signal.SIGTERM, drain)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Release the models."""
+        await self.runtime.close()
+
+    @bentoml.api
+    async def predict(self, model: str, instances: list[Any]) -> dict[str, Any]:
+        """The answer of POST /predict/{model}, from the same queue, for BentoML's clients."""
+        runtime = self.runtime
+        try:
+            served = runtime.loader.find(model)
+            task = served.manifest.task
+            body = orjson.dumps({"instances": instances})
+            decoded = await native.decode(task, native.JSON.encode(), body, runtime.settings)
+            outputs, _ = await served.batcher.submit(decoded.rows)
+        except ServingError as error:
+            raise PredictionError(error) from error
+        answers = native.predictions(task, outputs, decoded.applied)
+        document: dict[str, Any] = orjson.loads(native.encode(served.manifest, "-", answers))
+        return document

@@ -1,0 +1,114 @@
+"""The one place that maps errors to status codes, as RFC 9457 problem details."""
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from models.errors import DecodeError, EngineError, InputError, ServingError, UnknownModelError
+
+PROBLEM_MEDIA_TYPE = b"application/problem+json"
+
+
+class TooLargeError(ServingError):
+    """A body, or a number of rows, above its limit."""
+
+
+class MediaTypeError(ServingError):
+    """A content type or encoding that this model does not take."""
+
+
+class MethodError(ServingError):
+    """A method that the route does not have.
+
+    Args:
+        method: What was received.
+        allowed: What the route has, for the ``Allow`` header.
+    """
+
+    def __init__(self, method: str, allowed: str) -> None:
+        self.allowed = allowed
+        super().__init__(f"The method must be {allowed}. Received: {method[:20]}.")
+
+
+class QueueFullError(ServingError):
+    """The model's queue holds as many rows as it may.
+
+    Args:
+        model: Name.
+        retry_after: Seconds until the present queue will have been worked off.
+    """
+
+    def __init__(self, model: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"The queue of {model} is full. Send fewer requests at once, or try again later.")
+
+
+class NotReadyError(ServingError):
+    """The model is known but cannot answer now.
+
+    Args:
+        message: Why.
+        retry_after: Seconds after which trying again is worth while.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class ClientDisconnectError(ServingError):
+    """The client went away before its request was complete; nobody is there to read an answer."""
+
+
+# First match wins. InputError carries members of its own; the others are their message.
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (InputError, 422, "A value breaks the model's schema"),
+    (DecodeError, 400, "The body cannot be read"),
+    (UnknownModelError, 404, "No such model"),
+    (MethodError, 405, "Method not allowed"),
+    (TooLargeError, 413, "Too large"),
+    (MediaTypeError, 415, "Media type not supported"),
+    (QueueFullError, 429, "Queue full"),
+    (NotReadyError, 503, "Not ready"),
+    (EngineError, 500, "The model failed"),
+)
+
+
+def status_of(error: Exception) -> int:
+    """Status code of ``error``; 500 for what nobody raised on purpose."""
+    return next((status for kind, status, _ in STATUS if isinstance(error, kind)), 500)
+
+
+def problem(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """``error`` as status, headers and body of a response.
+
+    A 5xx that nobody foresaw says nothing of the inside; the log has it under the request id.
+    """
+    status, title = next(
+        ((status, title) for kind, status, title in STATUS if isinstance(error, kind)), (500, "Internal error")
+    )
+    detail = str(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        detail = f"The server's log has the reason under request id {request_id}."
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if isinstance(error, InputError):
+        document["errors"] = [
+            {"field": error.field, "rule": error.rule, "received": error.received, "remedy": error.remedy}
+        ]
+    document["request_id"] = request_id
+    body = orjson.dumps(document)
+    headers = [
+        (b"content-type", PROBLEM_MEDIA_TYPE),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    if isinstance(error, QueueFullError | NotReadyError):
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, MethodError):
+        headers.append((b"allow", error.allowed.encode()))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body stays unread, so the connection cannot be used again.
+        headers.append((b"connection", b"close"))
+    return status, headers, body

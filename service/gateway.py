@@ -1,0 +1,206 @@
+"""The front door: answers predictions before BentoML's own routes and middleware are reached.
+
+BentoML's router, tracing and middleware cost more than a prediction does, so ``/predict/{model}`` is found by slicing
+the path and looking the name up, our few other routes by an exact lookup too, and everything else falls through.
+"""
+
+import itertools
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from models.errors import InputError, ServingError
+from service.errors import (
+    ClientDisconnectError,
+    MethodError,
+    NotReadyError,
+    QueueFullError,
+    TooLargeError,
+    problem,
+    status_of,
+)
+from service.metrics import UNMATCHED
+from service.protocols import native
+from service.routes import bentoml_route, owned
+from service.runtime import Runtime
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+PREDICT = "/predict/"
+# What a client may choose as its request id: it is echoed in a header and logged.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Gateway:
+    """ASGI application in front of BentoML's.
+
+    Args:
+        runtime: What is served.
+        routes: Application for our other routes.
+        inner: BentoML's application.
+    """
+
+    def __init__(self, runtime: Runtime, routes: App, inner: App) -> None:
+        self._runtime = runtime
+        self._routes = routes
+        self._inner = inner
+        # Unique over workers and restarts, and far cheaper than a UUID a request.
+        self._prefix = os.urandom(5).hex()
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith(PREDICT) and len(path) > len(PREDICT):
+            await self._predict(path[len(PREDICT) :], scope, receive, send)
+            return
+        route = owned(path)
+        started = perf_counter()
+        status = 500
+
+        async def watch(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await (self._inner if route is None else self._routes)(scope, receive, watch)
+        finally:
+            self._runtime.metrics.other(route or bentoml_route(path) or UNMATCHED, status, perf_counter() - started)
+
+    async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Receive, decode, batch, encode, send."""
+        started = perf_counter()
+        runtime = self._runtime
+        request_id = f"{self._prefix}{next(self._numbers):x}"
+        runtime.inflight += 1
+        try:
+            content_type, length, wanted_id = _headers(scope)
+            if wanted_id and _REQUEST_ID.fullmatch(wanted_id):
+                request_id = wanted_id.decode()
+            if scope["method"] != "POST":
+                raise MethodError(scope["method"], "POST")  # noqa: TRY301
+            runtime.loader.find(name).batcher.refuse_if_full()
+            body = await _read_body(receive, length, runtime.settings.max_body_bytes)
+
+            # Looked up again: another version may have taken over while the body came in.
+            served = runtime.loader.find(name)
+            served.users += 1
+            try:
+                task = served.manifest.task
+                decoding = perf_counter()
+                query = scope["query_string"]
+                top_k = native.decode_query(query, task) if query else None
+                decoded = await native.decode(task, content_type, body, runtime.settings)
+                decoded_at = perf_counter()
+                outputs, queue_s = await served.batcher.submit(decoded.rows)
+            finally:
+                served.users -= 1
+            encoding = perf_counter()
+            answers = native.predictions(task, outputs, decoded.applied, top_k)
+            answer = native.encode(served.manifest, request_id, answers)
+            now = perf_counter()
+            served.metrics.answered(now - started, decoded_at - decoding, queue_s, now - encoding)
+        except ClientDisconnectError:
+            runtime.metrics.disconnects.inc()
+            return
+        except Exception as error:
+            await self._refuse(error, name, request_id, started, send)
+            return
+        finally:
+            runtime.inflight -= 1
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(answer)).encode()),
+                    (b"x-request-id", request_id.encode()),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _refuse(self, error: Exception, name: str, request_id: str, started: float, send: Send) -> None:
+        """Answer with a problem document, and count it."""
+        metrics = self._runtime.metrics
+        status = status_of(error)
+        if not isinstance(error, ServingError):
+            logger.exception("request %s to %s failed", request_id, name[:80])
+        elif status == 500:
+            logger.error("request %s to %s failed: %s", request_id, name[:80], error)
+        served = self._runtime.loader.served.get(name)
+        if served is not None:
+            served.metrics.refused(status, perf_counter() - started)
+        else:
+            # The name comes from outside: as a label it would make a series a name.
+            metrics.other(UNMATCHED, status, perf_counter() - started)
+        reason = _REASONS.get(type(error))
+        if reason is not None:
+            metrics.rejected.labels(reason).inc()
+        status, headers, body = problem(error, request_id)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+_REASONS: dict[type[Exception], str] = {
+    QueueFullError: "queue_full",
+    TooLargeError: "too_large",
+    NotReadyError: "not_ready",
+    InputError: "invalid",
+}
+
+
+def _headers(scope: Scope) -> tuple[bytes, int | None, bytes]:
+    """Content type, declared length and the client's request id."""
+    content_type, length, request_id = b"", None, b""
+    for key, value in scope["headers"]:
+        if key == b"content-type":
+            content_type = value
+        elif key == b"content-length":
+            length = int(value)
+        elif key == b"x-request-id":
+            request_id = value
+    return content_type, length, request_id
+
+
+async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:
+    """The whole body, counted as it comes in, whatever its declared length.
+
+    Raises:
+        TooLargeError: Above ``limit`` bytes.
+        ClientDisconnectError: The client left.
+    """
+    if length is not None and length > limit:
+        raise TooLargeError(f"A body has at most {limit} bytes. Received: {length}. Split the request.")
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnectError
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Split the request.")
+        return body
+    chunks = bytearray(body)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectError
+        chunks += message.get("body", b"")
+        if len(chunks) > limit:
+            raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Split the request.")
+        if not message.get("more_body", False):
+            return bytes(chunks)

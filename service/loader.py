@@ -1,0 +1,288 @@
+"""Follows the aliases: load, verify, golden rows, warm up, swap, release.
+
+Everything slow happens in one thread beside the event loop. The swap itself is one assignment on the loop, so a
+request sees the old version or the new one; the old one is closed when its last request is answered.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic, perf_counter
+from typing import Any
+
+import numpy as np
+
+from models.bundle import Bundle, Manifest
+from models.engines import Engine, check_golden, open_engine
+from models.errors import BundleError, ServingError, UnknownModelError
+from models.store import PRODUCTION, Aliases, Store, Target
+from service.batcher import Batcher
+from service.errors import NotReadyError
+from service.metrics import Metrics, ModelMetrics
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP_RUNS = 5
+
+
+@dataclass(eq=False)
+class Served:
+    """One loaded version, ready to answer.
+
+    Attributes:
+        manifest: What it is.
+        engine: Runs it.
+        batcher: Its queue.
+        metrics: Its recorder.
+        load_s: Duration of verification, golden rows and warm-up. Seconds.
+        golden_difference: Largest absolute difference on golden rows, in the output's unit.
+        latency_ms: Batch rows -> median engine time at warm-up.
+        users: Requests that hold it now.
+    """
+
+    manifest: Manifest
+    digest: str
+    engine: Engine
+    batcher: Batcher
+    metrics: ModelMetrics
+    load_s: float
+    golden_difference: float
+    latency_ms: dict[int, float]
+    users: int = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label values of the ``model_info`` metric."""
+        return (self.manifest.name, self.manifest.version, PRODUCTION, self.engine.name, self.engine.device)
+
+    async def release(self) -> None:
+        """Wait for the last request, then free the engine."""
+        while self.users:  # noqa: ASYNC110 - once a version's life
+            await asyncio.sleep(0.01)
+        await self.batcher.close()
+        self.engine.close()
+
+
+@dataclass
+class Failure:
+    """Why a version is not served, and when to try it again (monotonic seconds)."""
+
+    target: Target
+    reason: str
+    retry_at: float
+
+
+@dataclass
+class Loader:
+    """Keeps `served` in step with the alias document.
+
+    Attributes:
+        served: Model name -> its loaded production version.
+        failures: Model name -> why the version that the alias names is not served.
+        ready: Whether the first pass over all models is over.
+    """
+
+    settings: Settings
+    store: Store
+    metrics: Metrics
+    served: dict[str, Served] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    ready: bool = False
+    _seed_failures: dict[str, str] = field(default_factory=dict)
+    _document_error: str = ""
+    _wanted: dict[str, Target] = field(default_factory=dict)
+    _stamp: tuple[int, int] | None = None
+    _retiring: set[asyncio.Task[None]] = field(default_factory=set)
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="loader"))
+    _follower: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin loading, then following; returns at once."""
+        self._follower = asyncio.get_running_loop().create_task(self._run(), name="loader")
+
+    async def close(self) -> None:
+        """Stop following and release everything; requests in flight are answered first."""
+        if self._follower is not None:
+            self._follower.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._follower
+        served, self.served = list(self.served.values()), {}
+        await asyncio.gather(*self._retiring, *(version.release() for version in served))
+        self._thread.shutdown(wait=False)
+
+    def find(self, name: str) -> Served:
+        """The version that answers for ``name``.
+
+        Raises:
+            UnknownModelError: No such model; the message lists the known ones.
+            NotReadyError: The model is known, but not loaded (yet).
+        """
+        served = self.served.get(name)
+        if served is not None:
+            return served
+        if not self.ready:
+            raise NotReadyError("Models are still being loaded. /readyz answers 200 when they are.")
+        if name in self.failures:
+            reason = "its version could not be loaded. GET /models says why"
+            raise NotReadyError(f"{name} is not served: {reason}.", self.settings.retry_s)
+        known = ", ".join(sorted(self.served)) or "none"
+        raise UnknownModelError(f"Unknown model {name[:80]!r}. Known models: {known}.")
+
+    def problems(self) -> dict[str, str]:
+        """What is not as it should be: model, shipped bundle or document -> why."""
+        problems = {f"pretrained/{name}": reason for name, reason in self._seed_failures.items()}
+        if self._document_error:
+            problems["aliases"] = self._document_error
+        return problems | {name: failure.reason for name, failure in self.failures.items()}
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            seeded = await loop.run_in_executor(self._thread, self.store.seed, self.settings.pretrained)
+            for tag in seeded.waiting:
+                logger.info("%s is new in the store and not served; keras-serving models promote switches to it", tag)
+            for name, reason in seeded.failed.items():
+                logger.error("shipped bundle %s is left out: %s", name, reason)
+            self._seed_failures = seeded.failed
+        except (ServingError, OSError) as error:
+            # A read-only store that was seeded before is fine.
+            logger.warning("the store is not seeded: %s", error)
+        while True:
+            try:
+                await self._follow(loop)
+            except Exception:
+                # Following must outlive anything: without it no version could ever be switched again.
+                logger.exception("following the aliases failed; trying again")
+            if not self.ready:
+                self.ready = True
+                _settle_garbage()
+                logger.info("ready: %s", ", ".join(sorted(self.served)) or "no model")
+            await asyncio.sleep(self.settings.poll_s)
+
+    async def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One look at the alias document, and the loads that it asks for."""
+        # In a thread: on a network volume even stat can take its time.
+        stamp = await loop.run_in_executor(self._thread, self.store.stamp)
+        if stamp != self._stamp or self._document_error:
+            try:
+                document = await loop.run_in_executor(self._thread, self.store.aliases)
+            except BundleError as error:
+                if str(error) != self._document_error:
+                    logger.error("what is served stays as it is: %s", error)  # noqa: TRY400 - the message says all
+                self._document_error = str(error)
+                return
+            self._document_error = ""
+            self._stamp = stamp
+            self._wanted = self._targets(document)
+            for name in [*self.served, *self.failures]:
+                if name not in self._wanted:
+                    self._retire(name)
+        for name, target in self._wanted.items():
+            served, failure = self.served.get(name), self.failures.get(name)
+            if served is not None and served.digest == target.digest:
+                self.failures.pop(name, None)
+            elif failure is None or failure.target != target or monotonic() >= failure.retry_at:
+                await self._switch(loop, name, target)
+
+    def _targets(self, document: Aliases) -> dict[str, Target]:
+        names = self.settings.models or tuple(sorted(document.models))
+        found = {name: target for name in names if (target := document.target(name)) is not None}
+        for name in set(names) - set(found):
+            logger.error(
+                "model %s has no %s version; known: %s", name, PRODUCTION, ", ".join(document.models) or "none"
+            )
+        return found
+
+    async def _switch(self, loop: asyncio.AbstractEventLoop, name: str, target: Target) -> None:
+        """Load ``target`` and let it answer for ``name``; on any failure the old version goes on."""
+        try:
+            fresh = await loop.run_in_executor(self._thread, partial(self._load, name, target))
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            logger.error("%s:%s is not served: %s", name, target.version, reason)  # noqa: TRY400
+            self.failures[name] = Failure(target, reason, monotonic() + self.settings.retry_s)
+            self.metrics.reloads.labels(name, "failure").inc()
+            return
+        old = self.served.get(name)
+        self.served[name] = fresh
+        self.failures.pop(name, None)
+        self.metrics.reloads.labels(name, "success").inc()
+        self.metrics.load_seconds.labels(name).set(fresh.load_s)
+        self.metrics.model_info.labels(*fresh.labels).set(1)
+        logger.info("serving %s:%s on %s/%s", name, target.version, fresh.engine.name, fresh.engine.device)
+        if old is not None:
+            self._release(old)
+            _settle_garbage()
+
+    def _retire(self, name: str) -> None:
+        self.failures.pop(name, None)
+        old = self.served.pop(name, None)
+        if old is not None:
+            logger.info("no longer serving %s:%s", name, old.manifest.version)
+            self._release(old)
+
+    def _release(self, old: Served) -> None:
+        self.metrics.model_info.labels(*old.labels).set(0)
+        task = asyncio.get_running_loop().create_task(old.release(), name=f"release-{old.manifest.version}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _load(self, name: str, target: Target) -> Served:
+        """Everything between an alias and a version that may answer. Runs in the loader's thread."""
+        started = perf_counter()
+        bundle = self.store.open(name, target.version)
+        if bundle.manifest.digest != target.digest:
+            raise BundleError(
+                f"{name}:{target.version} is not the bundle that was promoted: its manifest has another digest. "
+                "Promote it again if it was replaced on purpose."
+            )
+        bundle.verify()
+        settings = self.settings
+        engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+        difference = check_golden(engine, bundle)
+        latency_ms = _measure(engine, bundle, settings.max_batch_rows)
+        recorder = self.metrics.model(name)
+        batcher = Batcher(
+            name,
+            engine,
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            inline_rows=max((rows for rows, ms in latency_ms.items() if ms <= settings.inline_ms), default=0),
+            seconds_per_row=latency_ms[1] / 1000,
+            on_batch=recorder.batch,
+        )
+        return Served(
+            bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, latency_ms
+        )
+
+
+def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int) -> dict[int, float]:
+    """Warm the engine up, and time it at 1, 2, 4, ... rows: median milliseconds a batch."""
+    golden, _ = bundle.golden()
+    latency: dict[int, float] = {}
+    rows = 1
+    while rows <= max_batch_rows:
+        batch: np.ndarray[Any, Any] = np.resize(golden, (rows, *golden.shape[1:]))
+        times = []
+        for _ in range(_WARM_UP_RUNS):
+            started = perf_counter()
+            engine.run(batch)
+            times.append(perf_counter() - started)
+        latency[rows] = sorted(times)[_WARM_UP_RUNS // 2] * 1000
+        rows *= 2
+    return latency
+
+
+def _settle_garbage() -> None:
+    """Take what lives as long as the service out of the collector's sight.
+
+    A full collection over all of it stops the loop for 30 to 200 ms; requests themselves leave next to no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -1,0 +1,234 @@
+"""The OpenAPI document of what is served now, made from the manifests."""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from models.bundle import Manifest
+from models.task import Category, ImageClassification, SequenceForecast, TabularRegression, Task
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_STATUS = {
+    "400": "The body cannot be read: broken JSON, a truncated picture.",
+    "404": "No such model; the detail lists the known ones.",
+    "405": "Another method than POST.",
+    "413": "Too large a body, or too many rows.",
+    "415": "A media type that this model does not take.",
+    "422": "A value breaks the schema: shape, type or range. `errors` has the path, the rule and the remedy.",
+    "429": "The model's queue is full; Retry-After says when to try again.",
+    "500": "The model failed on this request; the log has the reason under the request id.",
+    "503": "Not ready: still loading, or no version could be loaded.",
+}
+
+
+def _reply(text: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
+    return {"description": text, "content": {media: {"schema": schema}}}
+
+
+def _problems(*statuses: str) -> dict[str, Any]:
+    return {status: _reply(_STATUS[status], _PROBLEM, "application/problem+json") for status in statuses}
+
+
+def _get(
+    text: str, schema: dict[str, Any], media: str = "application/json", others: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"get": {"summary": text, "responses": {"200": _reply(text, schema, media), **(others or {})}}}
+
+
+def _instance(task: Task) -> dict[str, Any]:
+    """JSON schema of one instance."""
+    if isinstance(task, ImageClassification):
+        pixel: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 255, "multipleOf": 1}
+        if task.channels > 1:
+            pixel = {"type": "array", "items": pixel, "minItems": task.channels, "maxItems": task.channels}
+        line = {"type": "array", "items": pixel, "minItems": task.width, "maxItems": task.width}
+        array = {"type": "array", "items": line, "minItems": task.height, "maxItems": task.height}
+        picture = {
+            "type": "object",
+            "properties": {"b64": {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG"}},
+            "required": ["b64"],
+            "additionalProperties": False,
+        }
+        return {"oneOf": [picture, array]}
+    if isinstance(task, TabularRegression):
+        properties: dict[str, dict[str, Any]] = {}
+        for field in task.fields:
+            if isinstance(field, Category):
+                properties[field.name] = {"type": "string", "enum": list(field.values)}
+            else:
+                unit = f" ({field.unit})" if field.unit else ""
+                properties[field.name] = {
+                    "type": "number",
+                    "minimum": field.low,
+                    "maximum": field.high,
+                    "description": field.description + unit,
+                }
+        names = list(properties)
+        record = {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+        values = {
+            "type": "array",
+            "prefixItems": [properties[name] for name in names],
+            "minItems": len(names),
+            "maxItems": len(names),
+        }
+        return {"oneOf": [record, values]}
+    steps: list[dict[str, Any]] = [{"type": "number", "minimum": c.low, "maximum": c.high} for c in task.channels]
+    step = {"type": "array", "prefixItems": steps, "minItems": len(steps), "maxItems": len(steps)}
+    return {
+        "type": "array",
+        "items": {"oneOf": [steps[0], step]} if len(steps) == 1 else step,
+        "minItems": task.lookback,
+        "description": f"Steps of {task.step}, oldest first; the most recent {task.lookback} count.",
+    }
+
+
+def _prediction(task: Task) -> dict[str, Any]:
+    """JSON schema of one prediction."""
+    number: dict[str, Any] = {"type": "number"}
+    if isinstance(task, ImageClassification):
+        properties: dict[str, Any] = {
+            "label": {"type": "string", "enum": list(task.labels)},
+            "class_id": {"type": "integer", "minimum": 0, "maximum": len(task.labels) - 1},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "probabilities": {"type": "object", "additionalProperties": number},
+            "applied": {"type": "array", "items": {"type": "string"}, "description": "Steps of picture preparation."},
+        }
+        required = ["label", "class_id", "confidence", "probabilities"]
+    elif isinstance(task, SequenceForecast):
+        series = {"type": "array", "items": number, "minItems": task.horizon, "maxItems": task.horizon}
+        properties = dict.fromkeys(("forecast", "low", "high"), series) | {
+            "unit": {"const": task.unit},
+            "step": {"const": task.step},
+        }
+        required = list(properties)
+    else:
+        properties = dict.fromkeys(("value", "low", "high"), number) | {"unit": {"const": task.unit}}
+        required = list(properties)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _predict(manifest: Manifest) -> dict[str, Any]:
+    """The path item of one model's predictions."""
+    task = manifest.task
+    body = {
+        "type": "object",
+        "properties": {"instances": {"type": "array", "items": _instance(task), "minItems": 1}},
+        "required": ["instances"],
+        "additionalProperties": False,
+    }
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content: dict[str, Any] = {
+        "application/json": {"schema": body, "example": {"instances": [manifest.example]}},
+        "application/x-npy": binary,
+    }
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+            "description": "Comes back in the answer; made up when absent.",
+        }
+    ]
+    if isinstance(task, ImageClassification):
+        content |= {"image/png": binary, "image/jpeg": binary}
+        files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"]}}}
+        content["multipart/form-data"] = {"schema": files}
+        parameters.append(
+            {
+                "name": "top_k",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1, "maximum": len(task.labels)},
+                "description": "Only the most probable classes in `probabilities`.",
+            }
+        )
+    answer = {
+        "type": "object",
+        "properties": {
+            "model": {"const": manifest.name},
+            "version": {"type": "string"},
+            "request_id": {"type": "string"},
+            "predictions": {"type": "array", "items": _prediction(task)},
+        },
+        "required": ["model", "version", "request_id", "predictions"],
+    }
+    return {
+        "post": {
+            "summary": f"Predict with {manifest.name}",
+            "description": f"Version {manifest.version}, a {manifest.architecture} for {task.kind.replace('_', ' ')}.",
+            "operationId": f"predict_{manifest.name.replace('-', '_')}",
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": content},
+            "responses": {"200": _reply("One prediction an instance, in their order.", answer), **_problems(*_STATUS)},
+        }
+    }
+
+
+def openapi_document(manifests: Iterable[Manifest]) -> dict[str, Any]:
+    """OpenAPI 3.1 document of every route, with the models in ``manifests``."""
+    obj = {"type": "object"}
+    text = {"type": "string"}
+    paths: dict[str, Any] = {f"/predict/{manifest.name}": _predict(manifest) for manifest in manifests}
+    model_parameter = {"name": "model", "in": "path", "required": True, "schema": text}
+    instances = {"type": "array", "items": {}, "minItems": 1}
+    generic = {
+        "type": "object",
+        "properties": {"model": text, "instances": instances},
+        "required": ["model", "instances"],
+    }
+    paths |= {
+        "/predict": {
+            "post": {
+                "summary": "Predict with any model, for BentoML clients",
+                "requestBody": {"required": True, "content": {"application/json": {"schema": generic}}},
+                "responses": {
+                    "200": _reply("The same answer as POST /predict/{model}.", obj),
+                    "400": {"description": "As BentoML reports errors."},
+                },
+            }
+        },
+        "/models": _get("The models that are served", obj),
+        "/models/{model}": {
+            "parameters": [model_parameter],
+            **_get("Schema, example, quality and version of a model", obj, others=_problems("404", "503")),
+        },
+        "/livez": _get("The process is alive", obj),
+        "/readyz": _get(
+            "Ready for requests", obj, others={"503": _reply("Loading, draining, or no model served.", obj)}
+        ),
+        "/healthz": _get("The same as /livez", obj),
+        "/metrics": _get("Metrics in Prometheus's text format, summed over the workers", text, "text/plain"),
+        "/openapi.json": _get("This document", obj),
+        "/docs": _get("This document as a page", text, "text/html"),
+        "/": {"get": {"summary": "Leads to /docs", "responses": {"307": {"description": "To /docs."}}}},
+    }
+    detail = dict.fromkeys(("field", "rule", "received", "remedy"), text)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "keras-serving",
+            "version": version("keras-serving"),
+            "description": "Keras models behind HTTP. Everything numeric happens inside the models: send raw values.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {
+                "Problem": {
+                    "type": "object",
+                    "description": "RFC 9457 problem details.",
+                    "properties": {
+                        "type": text,
+                        "title": text,
+                        "status": {"type": "integer"},
+                        "detail": text,
+                        "request_id": text,
+                        "errors": {
+                            "type": "array",
+                            "items": {"type": "object", "properties": detail, "required": list(detail)},
+                        },
+                    },
+                    "required": ["type", "title", "status", "detail", "request_id"],
+                }
+            }
+        },
+    }

@@ -1,0 +1,1 @@
+"""Wire formats: one a file, decode and encode side by side."""

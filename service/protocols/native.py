@@ -1,0 +1,167 @@
+"""Our own wire format: pictures, forms, arrays and JSON in; answers that read like answers out."""
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from models.bundle import Manifest
+from models.errors import DecodeError, InputError, shorten
+from models.pictures import open_picture, prepare
+from models.task import ImageClassification, Task
+from service.decode.json import decode_instances
+from service.decode.multipart import decode_files
+from service.decode.npy import decode_npy
+from service.errors import MediaTypeError, TooLargeError
+from service.settings import Settings
+
+JSON, NPY, FORM = "application/json", "application/x-npy", "multipart/form-data"
+PICTURES = ("image/png", "image/jpeg")
+
+# Decoding more picture bytes than this takes over a millisecond: long enough to be worth a thread.
+_INLINE_PICTURE_BYTES = 32 * 1024
+
+
+@dataclass(slots=True)
+class Decoded:
+    """Rows of one request, and what was done to pictures on the way (an empty list for the others)."""
+
+    rows: NDArray[Any]
+    applied: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def media_types(task: Task) -> tuple[str, ...]:
+    """What a model of this kind takes."""
+    return (JSON, NPY, *PICTURES, FORM) if isinstance(task, ImageClassification) else (JSON, NPY)
+
+
+async def decode(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
+    """Rows from a body.
+
+    Raises:
+        MediaTypeError: A content type that the task does not take.
+        DecodeError: The body is not what its content type says.
+        InputError: A value breaks the schema.
+        TooLargeError: More rows than a request may hold.
+    """
+    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    if media_type == JSON:
+        instances = decode_instances(body)
+        _limit_rows(len(instances), settings)
+        if isinstance(task, ImageClassification) and any(isinstance(value, dict) for value in instances):
+            return await _decode_mixed(task, instances, settings)
+        return Decoded(task.parse(instances))
+    if media_type == NPY:
+        rows = task.accept(decode_npy(body))
+        _limit_rows(len(rows), settings)
+        return Decoded(rows)
+    if isinstance(task, ImageClassification):
+        if media_type in PICTURES:
+            return await _decode_pictures(task, {"body": body}, settings)
+        if media_type == FORM:
+            files = decode_files(body, content_type, max_files=settings.max_request_rows)
+            return await _decode_pictures(task, {f"files[{i}]": data for i, data in enumerate(files)}, settings)
+    received = shorten(media_type) if media_type else "none"
+    raise MediaTypeError(f"Content-Type must be one of {', '.join(media_types(task))}. Received: {received}.")
+
+
+def _limit_rows(count: int, settings: Settings) -> None:
+    if count > settings.max_request_rows:
+        raise TooLargeError(f"A request has at most {settings.max_request_rows} rows. Received: {count}. Split it.")
+
+
+async def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
+    """Rows from picture files, by their name in errors."""
+
+    def work() -> Decoded:
+        rows, applied = [], []
+        for name, data in pictures.items():
+            image = open_picture(data, max_pixels=settings.max_picture_pixels, field=name)
+            row, steps = prepare(task.preparation, image, task.height, task.width, task.channels)
+            rows.append(row)
+            applied.append(steps)
+        return Decoded(np.stack(rows), applied)
+
+    if sum(map(len, pictures.values())) <= _INLINE_PICTURE_BYTES:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+async def _decode_mixed(task: ImageClassification, instances: list[Any], settings: Settings) -> Decoded:
+    """JSON instances of which at least one is a picture in base64; the others are pixel arrays."""
+    pictures: dict[str, bytes] = {}
+    arrays: dict[int, NDArray[Any]] = {}
+    for i, value in enumerate(instances):
+        if isinstance(value, dict):
+            pictures[f"instances[{i}].b64"] = _picture_bytes(value, f"instances[{i}]")
+        else:
+            try:
+                arrays[i] = task.parse([value])[0]
+            except InputError as error:
+                raise InputError(
+                    error.field.replace("instances[0]", f"instances[{i}]", 1), error.rule, error.received, error.remedy
+                ) from None
+    decoded = await _decode_pictures(task, pictures, settings)
+    remaining = iter(zip(decoded.rows, decoded.applied, strict=True))
+    merged = [(arrays[i], ()) if i in arrays else next(remaining) for i in range(len(instances))]
+    return Decoded(np.stack([row for row, _ in merged]), [steps for _, steps in merged])
+
+
+def _picture_bytes(value: dict[str, Any], field: str) -> bytes:
+    if set(value) != {"b64"} or not isinstance(value["b64"], str):
+        raise InputError(
+            field, 'a picture is an object {"b64": "<PNG or JPEG in base64>"}', shorten(value), "Send that."
+        )
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, ValueError):
+        raise DecodeError(
+            f"{field}.b64: not base64. Received: {shorten(value['b64'])}. Encode the file's bytes."
+        ) from None
+
+
+def decode_query(query: bytes, task: Task) -> int | None:
+    """``top_k`` of a query string, if given.
+
+    Raises:
+        InputError: An unknown parameter, or a ``top_k`` that is no number from 1 to the number of classes.
+    """
+    top_k = None
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name != "top_k" or not isinstance(task, ImageClassification):
+            known = "top_k" if isinstance(task, ImageClassification) else "none for this model"
+            raise InputError(f"query.{name[:40]}", f"known parameters: {known}", shorten(value), "Leave it out.")
+        top_k = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
+        if not 1 <= top_k <= len(task.labels):
+            rule = f"must be a number from 1 to {len(task.labels)}"
+            raise InputError("query.top_k", rule, shorten(value), "Leave it out for all classes.")
+    return top_k
+
+
+def predictions(
+    task: Task, outputs: NDArray[np.float32], applied: list[tuple[str, ...]], top_k: int | None = None
+) -> list[dict[str, Any]]:
+    """One answer a row, in JSON types and numpy scalars."""
+    answers = [task.answer(output) for output in outputs]
+    if top_k is not None:
+        for answer in answers:
+            ranked = sorted(answer["probabilities"].items(), key=lambda item: item[1], reverse=True)
+            answer["probabilities"] = dict(ranked[:top_k])
+    for answer, steps in zip(answers, applied, strict=False):
+        if steps:
+            answer["applied"] = steps
+    return answers
+
+
+def encode(manifest: Manifest, request_id: str, answers: list[dict[str, Any]]) -> bytes:
+    """The body of an answer."""
+    return orjson.dumps(
+        {"model": manifest.name, "version": manifest.version, "request_id": request_id, "predictions": answers},
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )

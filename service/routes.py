@@ -1,0 +1,184 @@
+"""Every route of ours but the predictions: health, metrics, what is served, and the documentation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from models.errors import ServingError
+from service.errors import NotReadyError, problem
+from service.loader import Served
+from service.openapi import openapi_document
+from service.protocols.native import media_types
+from service.runtime import Runtime
+
+_OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs"})
+_MODEL_ROUTE = "/models/{model}"
+# BentoML's own: they fall through, and have a name in the metrics.
+_BENTOML = ("/predict", "/schema.json", "/docs.json", "/static_content")
+
+_DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>keras-serving: HTTP API</title>
+<link rel="stylesheet" href="/static_content/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/static_content/swagger-ui-bundle.js"></script>
+<script src="/static_content/swagger-ui-standalone-preset.js"></script>
+<script src="/static_content/swagger-initializer.js"></script>
+</body>
+</html>
+"""
+# Swagger UI sets style attributes and inlines its icons.
+_DOCS_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+
+
+def owned(path: str) -> str | None:
+    """Template of the route of ours that ``path`` belongs to, or None when it is for BentoML."""
+    if path in _OWNED:
+        return path
+    if path.startswith("/models/") and path.count("/") == 2:
+        return _MODEL_ROUTE
+    return None
+
+
+def bentoml_route(path: str) -> str | None:
+    """Name of the BentoML route that ``path`` belongs to, for the metrics."""
+    return next((route for route in _BENTOML if path == route or path.startswith(route + "/")), None)
+
+
+def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """``document``, which may hold numpy values, as JSON."""
+    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def summary(served: Served) -> dict[str, Any]:
+    """One line of ``GET /models``."""
+    manifest = served.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "kind": manifest.task.kind,
+        "architecture": manifest.architecture,
+        "figures": {figure.name: figure.value for figure in manifest.figures},
+        "predict": f"/predict/{manifest.name}",
+    }
+
+
+def description(served: Served) -> dict[str, Any]:
+    """``GET /models/{model}``: schema, example, quality, and how it runs."""
+    manifest = served.manifest
+    return {
+        **summary(served),
+        "created": manifest.created.isoformat(),
+        "parameters": manifest.parameters,
+        "figures": [figure.model_dump(mode="json") for figure in manifest.figures],
+        "input": manifest.task.model_dump(mode="json"),
+        "row": {"shape": manifest.task.input_shape, "dtype": manifest.task.dtype},
+        "media_types": media_types(manifest.task),
+        "example": {"instances": [manifest.example]},
+        "lineage": {
+            "dataset": manifest.lineage.dataset,
+            "rows": manifest.lineage.rows,
+            "command": manifest.lineage.command,
+            "code_version": manifest.lineage.code_version,
+        },
+        "running": {
+            "engine": served.engine.name,
+            "device": served.engine.device,
+            "load_seconds": round(served.load_s, 3),
+            "golden_difference": served.golden_difference,
+            "batch_latency_ms": {str(rows): round(ms, 4) for rows, ms in served.latency_ms.items()},
+        },
+    }
+
+
+def build_routes(runtime: Runtime) -> Starlette:
+    """The application that answers these routes for ``runtime``."""
+    loader = runtime.loader
+
+    def livez(_: Request) -> Response:
+        return json_response({"status": "alive"})
+
+    def readyz(_: Request) -> Response:
+        status = "draining" if runtime.draining else "ready" if runtime.ready else "loading"
+        if loader.ready and not loader.served:
+            status = "no model is served"
+        document = {
+            "status": status,
+            "models": {name: served.manifest.version for name, served in sorted(loader.served.items())},
+            "problems": loader.problems(),
+        }
+        return json_response(document, 200 if runtime.ready else 503)
+
+    def metrics(_: Request) -> Response:
+        runtime.measure()
+        body, content_type = runtime.metrics.render()
+        return Response(body, headers={"content-type": content_type})
+
+    def models(_: Request) -> Response:
+        served = [summary(served) for _, served in sorted(loader.served.items())]
+        return json_response({"models": served, "problems": loader.problems()})
+
+    def model(request: Request) -> Response:
+        name = request.path_params["model"]
+        try:
+            found = description(loader.find(name))
+        except NotReadyError:
+            if name not in loader.failures:
+                raise
+            failure = loader.failures[name]
+            return json_response({"name": name, "version": failure.target.version, "problem": failure.reason}, 503)
+        if name in loader.failures:
+            failure = loader.failures[name]
+            found["problem"] = {"version": failure.target.version, "reason": failure.reason}
+        return json_response(found)
+
+    def openapi(_: Request) -> Response:
+        return json_response(openapi_document([served.manifest for _, served in sorted(loader.served.items())]))
+
+    def docs(_: Request) -> Response:
+        return HTMLResponse(_DOCS_PAGE, headers=_DOCS_HEADERS)
+
+    def index(_: Request) -> Response:
+        return RedirectResponse("/docs")
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        status, headers, body = problem(error, "-")
+        return Response(body, status, {key.decode(): value.decode() for key, value in headers})
+
+    # Plain functions would each take a thread; none of these waits for anything.
+    def quick(endpoint: Any) -> Any:
+        async def call(request: Request) -> Response:
+            response: Response = endpoint(request)
+            return response
+
+        return call
+
+    return Starlette(
+        routes=[
+            Route("/", quick(index)),
+            Route("/livez", quick(livez)),
+            Route("/healthz", quick(livez)),
+            Route("/readyz", quick(readyz)),
+            Route("/metrics", quick(metrics)),
+            Route("/models", quick(models)),
+            Route(_MODEL_ROUTE, quick(model)),
+            Route("/openapi.json", quick(openapi)),
+            Route("/docs", quick(docs)),
+        ],
+        exception_handlers={ServingError: refuse},
+    )

@@ -1,0 +1,71 @@
+"""What one worker process holds while it serves."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+
+from models.store import Store
+from service.loader import Loader
+from service.metrics import Metrics
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Other workers' numbers are at most this old in a scrape. Seconds.
+_FLUSH_S = 0.5
+
+
+@dataclass
+class Runtime:
+    """Settings, loader and metrics of a worker, and what it is doing now.
+
+    Attributes:
+        inflight: Predictions being worked on.
+        draining: Whether SIGTERM has come: still answering, but not ready any more.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    loader: Loader
+    inflight: int = 0
+    draining: bool = False
+    _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def create(cls, settings: Settings) -> "Runtime":
+        """A runtime that has not started; call it in the worker process."""
+        metrics = Metrics()
+        return cls(settings, metrics, Loader(settings, Store(settings.home), metrics))
+
+    def start(self) -> None:
+        """Begin loading models; returns at once."""
+        self.loader.start()
+        self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="metrics")
+
+    async def close(self) -> None:
+        """Release everything."""
+        await self.loader.close()
+        if self._flusher is not None:
+            self._flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flusher
+        self.measure()
+        self.metrics.flush()
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests should come here: loaded, at least one model served, not draining."""
+        return self.loader.ready and bool(self.loader.served) and not self.draining
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        self.metrics.inflight.set(self.inflight)
+        for served in self.loader.served.values():
+            served.metrics.queue_depth.set(served.batcher.queued_rows)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            self.measure()
+            self.metrics.flush()

@@ -1,0 +1,97 @@
+"""Every setting of the service, typed and frozen; the only reader of the environment.
+
+Each is an environment variable with the prefix ``SERVING_``, such as ``SERVING_MAX_BATCH_ROWS=128``.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.bundle import is_name
+from models.errors import ServingError
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
+
+
+class SettingsError(ServingError):
+    """A setting is wrong; the message names it and the rule."""
+
+
+class Settings(BaseSettings):
+    """The service's configuration.
+
+    Attributes:
+        home: Folder with the model store and the alias document.
+        pretrained: Folder of bundles that seed an empty store.
+        models: Names to serve, comma-separated in the environment; empty for all in the store.
+        engine: ``auto`` takes onnxruntime where a bundle has an ONNX graph, else TensorFlow.
+        device: ``auto`` takes a GPU where the engine finds one.
+        threads: CPU threads of one batch.
+        workers: Server processes.
+        max_batch_rows: Largest batch.
+        max_queue_rows: Rows that may wait for one model; more are refused with 429.
+        max_request_rows: Rows in one request; more are refused with 413.
+        max_body_bytes: Request body; larger ones are refused with 413.
+        max_picture_pixels: Width times height of one picture.
+        inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
+        poll_s: Interval at which the alias document is looked at. Seconds.
+        retry_s: Wait before a version that failed to load is tried again. Seconds.
+        drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
+        log_level: Least severe level that is logged.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".keras-serving")
+    pretrained: Path = PRETRAINED
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    engine: Literal["auto", "onnx", "tensorflow"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    threads: int = Field(default=1, ge=1, le=256)
+    workers: int = Field(default=1, ge=1, le=64)
+    max_batch_rows: int = Field(default=64, ge=1, le=4096)
+    max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
+    max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
+    max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
+    inline_ms: float = Field(default=2.0, ge=0, le=1000)
+    poll_s: float = Field(default=0.25, gt=0, le=60)
+    retry_s: float = Field(default=30.0, gt=0, le=3600)
+    drain_s: float = Field(default=2.0, ge=0, le=600)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_name(name):
+                raise ValueError(f"{name!r} is no model name")
+        return value
+
+    @model_validator(mode="after")
+    def _queue_holds_a_request(self) -> Self:
+        if self.max_request_rows > self.max_queue_rows:
+            raise ValueError("max_request_rows must not exceed max_queue_rows, or no queue could hold such a request")
+        return self
+
+    @classmethod
+    def load(cls, **overrides: object) -> "Settings":
+        """Settings from the environment.
+
+        Raises:
+            SettingsError: One is wrong; the message names the variable.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "SERVING_" + str(first["loc"][0]).upper() if first["loc"] else "SERVING_* settings"
+            received = f" Received: {first['input']!r}." if first["loc"] else ""
+            raise SettingsError(f"{name}: {first['msg']}.{received}") from None
