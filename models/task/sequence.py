@@ -1,5 +1,6 @@
 """A recent stretch of a series in, its next steps with an interval out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -60,7 +61,8 @@ class SequenceForecast(BaseTask):
         steps = steps[first:]
         if len(self.channels) == 1 and set(map(type, steps)) <= {int, float}:
             channel = self.channels[0]
-            if channel.low <= min(steps) and max(steps) <= channel.high:
+            # The sum, because min and max lose a NaN that is not the first.
+            if channel.low <= min(steps) and max(steps) <= channel.high and not math.isnan(sum(steps)):
                 return np.array(steps, dtype=np.float32).reshape(self.input_shape)
         return np.array([self._step(step, f"{path}[{first + i}]") for i, step in enumerate(steps)], dtype=np.float32)
 
@@ -95,16 +97,18 @@ class SequenceForecast(BaseTask):
         channels = len(self.channels)
         if channels == 1 and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] != 1)):
             array = array[..., np.newaxis]
+        first = 0
         if array.ndim in (2, 3):
             self._require_length(array.shape[-2], "array")
-            array = array[..., -self.lookback :, :]
+            first = array.shape[-2] - self.lookback
+            array = array[..., first:, :]
         array = self.batched(array, self.input_shape)
         for i, channel in enumerate(self.channels):
             values = array[:, :, i]
             good = (values >= channel.low) & (values <= channel.high)
             if not good.all():
                 row, step = np.argwhere(~good)[0]
-                channel.code(values[row, step].item(), f"array[{row}][{step}][{i}]")
+                channel.code(values[row, step].item(), f"array[{row}][{first + step}][{i}]")
         return array.astype(np.float32, copy=False)
 
     def answer(self, output: NDArray[np.float32]) -> dict[str, Any]:
