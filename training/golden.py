@@ -1,0 +1,122 @@
+"""Rows that every copy of a model must answer alike, extremes included, and the example that its schema shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.task import Category, ImageClassification, SequenceForecast, TabularRegression
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.datasets import Task
+    from training.split import Part
+
+ROWS = 256
+
+
+def golden_rows(task: Task, held_out: Part, *, synthetic: bool, seed: int) -> NDArray[Any]:
+    """At least `ROWS` rows in the task's dtype.
+
+    Args:
+        task: Of the model.
+        held_out: Rows to choose from.
+        synthetic: Take none of them: the licence forbids it. Sequences are made up in any case.
+        seed: Of the choice.
+    """
+    rng = np.random.default_rng([seed, 256])
+    if isinstance(task, SequenceForecast):
+        return _sequences(task, rng)
+    extremes: NDArray[Any]
+    made_up: NDArray[Any]
+    if isinstance(task, TabularRegression):
+        extremes = _table_extremes(task)
+        made_up = _records(task, rng, ROWS)
+    else:
+        extremes = _picture_extremes(task)
+        made_up = rng.integers(0, 256, (ROWS, *task.input_shape), dtype=np.uint8)
+    chosen = made_up[:0] if synthetic else held_out.rows[rng.permutation(len(held_out))[: ROWS - len(extremes)]]
+    return np.concatenate([extremes, chosen, made_up[: max(0, ROWS - len(extremes) - len(chosen))]])
+
+
+def example(task: Task, held_out: Part, *, synthetic: bool) -> Any:
+    """One instance as a client would send it."""
+    if isinstance(task, SequenceForecast):
+        row = _daily(task, base=0.35)
+        steps = np.round(row.astype(np.float64), 2)
+        return steps[:, 0].tolist() if row.shape[1] == 1 else steps.tolist()
+    if isinstance(task, TabularRegression):
+        row = _records(task, np.random.default_rng(0), 1)[0] if synthetic else held_out.rows[0]
+        return task.record(row)
+    picture = _picture_extremes(task)[-1] if synthetic else held_out.rows[0]
+    return {"b64": base64.b64encode(png(picture)).decode()}
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """PNG file of (height, width, channels)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _picture_extremes(task: ImageClassification) -> NDArray[np.uint8]:
+    black = np.zeros(task.input_shape, np.uint8)
+    board, corner = black.copy(), black.copy()
+    board[::2, ::2] = board[1::2, 1::2] = 255
+    corner[0, 0] = 255
+    ramp = np.broadcast_to(np.linspace(0, 255, task.width).astype(np.uint8)[:, None], task.input_shape)
+    return np.stack([black, black + 255, board, corner, ramp])
+
+
+def _table_extremes(task: TabularRegression) -> NDArray[np.float32]:
+    """Each field at both ends with the others in the middle of their range, then all at one end."""
+    ends = [_ends(field) for field in task.fields]
+    middle = np.array([0 if isinstance(f, Category) else (f.low + f.high) / 2 for f in task.fields], np.float32)
+    rows = [np.array([low for low, _ in ends], np.float32), np.array([high for _, high in ends], np.float32)]
+    for index, side in product(range(len(ends)), (0, 1)):
+        row = middle.copy()
+        row[index] = ends[index][side]
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _records(task: TabularRegression, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    columns = [
+        rng.integers(0, len(f.values), count) if isinstance(f, Category) else rng.uniform(f.low, f.high, count)
+        for f in task.fields
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _ends(field: Any) -> tuple[float, float]:
+    return (0.0, len(field.values) - 1.0) if isinstance(field, Category) else (field.low, field.high)
+
+
+def _sequences(task: SequenceForecast, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Constants and steps at the range's ends, then daily cycles and random walks of all levels."""
+    shape = (task.lookback, len(task.channels))
+    low, high = (np.array([getattr(c, end) for c in task.channels], np.float32) for end in ("low", "high"))
+    rising = np.linspace(0, 1, task.lookback, dtype=np.float32)[:, None]
+    half = (rising > 0.5).astype(np.float32)
+    shares = [rising * 0, rising * 0 + 1, rising, 1 - rising, half, 1 - half, rising * 0 + 0.5]
+    rows = [low + (high - low) * share for share in shares]
+    while len(rows) < ROWS:
+        walk = np.cumsum(rng.normal(0, rng.uniform(0.1, 1), shape), axis=0)
+        rows.append(np.clip(_daily(task, base=rng.uniform(0.2, 0.5)) + walk, low, high))
+    return np.stack(rows).astype(np.float32)
+
+
+def _daily(task: SequenceForecast, *, base: float) -> NDArray[np.float32]:
+    """A daily cycle of 2.5 % of the range at a level of `base` of it; made up."""
+    hours = np.arange(task.lookback)[:, None]
+    low, high = (np.array([getattr(c, end) for c in task.channels]) for end in ("low", "high"))
+    cycle = 0.025 * np.sin(2 * np.pi * (hours - 9) / 24) + 0.005 * np.sin(2 * np.pi * hours / 12)
+    level: NDArray[np.float32] = (low + (high - low) * (base + cycle)).astype(np.float32)
+    return level

@@ -1,0 +1,136 @@
+"""The stages from data to bundle, in order."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models import architecture
+from training import baselines
+from training.analysis import analyse
+from training.build import build_and_fit
+from training.datasets import DataSet, Raw, data_set, find
+from training.evaluate import append_to_ledger, evaluate, lines, scale_of
+from training.export import predict
+from training.publish import Run, publish
+from training.validation import validate
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from training.config import TrainConfig
+
+LEDGER = Path(__file__).parent.parent / "models" / "pretrained" / "EVALUATIONS.md"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set as read, and where it lay."""
+
+    data: DataSet
+    raw: Raw
+    location: str
+
+
+def train(
+    config: TrainConfig,
+    *,
+    name: str,
+    publish_to: Path,
+    data_dir: Path | None = None,
+    load: Callable[..., Loaded] | None = None,
+    ledger: Path = LEDGER,
+    runs: Path = Path("runs"),
+    progress: Callable[[str], None] = print,
+) -> Bundle:
+    """Train a model and publish it as a bundle.
+
+    Args:
+        config: Everything that decides the run, data apart.
+        name: Of the model.
+        publish_to: The folder that becomes the bundle; it is replaced only when the new one is complete and verified.
+        data_dir: Folder that may hold the data's files (DATA_DIR).
+        load: Another source of data: `(config, data_dir) -> Loaded`.
+        ledger: Markdown file that gets one row for the look at the test rows.
+        runs: Folder that keeps an unfinished fit, so that the same call goes on with it.
+        progress: Gets each line for a person.
+
+    Raises:
+        DataError: Data missing, altered or broken.
+        ExportError: The graphs disagree or cannot be served; nothing was published.
+    """
+    started = datetime.now(UTC)
+    definition = architecture(config.architecture)
+    stage = _Stages(progress)
+
+    stage("load")
+    loaded = (load or load_known)(config, data_dir)
+    data, raw = loaded.data, loaded.raw
+
+    stage("analyse")
+    stage.say(analyse(raw))
+
+    stage("engineer features")
+    raw = data.engineer(raw)
+
+    stage("validate data")
+    raw = validate(raw, data.schema())
+
+    stage("split")
+    split = data.split(raw, config)
+    stage.say([f"{len(split.train):,} training, {len(split.validation):,} validation, {len(split.test):,} test rows"])
+
+    stage("build and fit")
+    checkpoints = runs / f"{config.architecture}-{config.sha256[:12]}-{data.sha256[:8]}"
+    fitted = build_and_fit(definition, data.task, split, config, checkpoints=checkpoints)
+    stage.say(lines(fitted.held_out))
+
+    stage("evaluate")
+    simple = baselines.answers(data.task, fitted.trained_on, split.test)
+    outputs = predict(fitted.model, split.test.rows)
+    evaluation = evaluate(data.task, outputs, simple, split.test, scale=scale_of(data.task, fitted.trained_on))
+    stage.say(lines(evaluation.figures))
+
+    stage("publish")
+    run = Run(name, config, data, loaded.location, started)
+    version = "not published"
+    try:
+        bundle = publish(run, fitted, split, evaluation, publish_to)
+        version = bundle.manifest.version
+    finally:
+        # The test rows were looked at, whatever became of the bundle.
+        append_to_ledger(
+            ledger,
+            when=started,
+            name=name,
+            version=version,
+            config_sha256=config.sha256,
+            figure=evaluation.figures[0],
+        )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    stage.say([f"{name} {version}, {sum(file.bytes for file in bundle.manifest.files.values()):,} bytes"])
+    return bundle
+
+
+def load_known(config: TrainConfig, data_dir: Path | None) -> Loaded:
+    """The configuration's data set, found and checked by its hash."""
+    data = data_set(config.dataset)
+    source = find(data, data_dir=data_dir)
+    return Loaded(data, data.read(source.paths), source.location)
+
+
+class _Stages:
+    """Says which stage begins, and what it found."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.progress = progress
+
+    def __call__(self, name: str) -> None:
+        self.progress(name)
+
+    def say(self, found: Iterable[str]) -> None:
+        for line in found:
+            self.progress(f"  {line}")

@@ -1,0 +1,164 @@
+"""Turn a fitted model into a sealed bundle: complete and verified before it gets its name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.bundle import GOLDEN, REFERENCE, Bundle, Lineage
+from models.engines import check_golden, open_engine
+from models.task import ImageClassification
+from training.config import config_path, load_config
+from training.export import LIMIT, export, predict
+from training.golden import example, golden_rows
+from training.reference import reference
+from training.report import write_card, write_plots
+
+if TYPE_CHECKING:
+    from training.build import Fitted
+    from training.config import TrainConfig
+    from training.datasets import DataSet
+    from training.evaluate import Evaluation
+    from training.split import Split
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline: what the lineage says beside the configuration."""
+
+    name: str
+    config: TrainConfig
+    data: DataSet
+    location: str
+    started: datetime
+
+
+def publish(run: Run, fitted: Fitted, split: Split, evaluation: Evaluation, destination: Path) -> Bundle:
+    """Write, seal, verify and only then move a bundle to its place.
+
+    Args:
+        run: Where it comes from.
+        fitted: The model.
+        split: For golden rows, reference statistics and plots.
+        evaluation: On test rows.
+        destination: The folder that becomes the bundle; an older bundle there is replaced.
+
+    Raises:
+        ExportError: The graphs disagree or cannot be served.
+        EngineError: The sealed bundle does not answer its golden rows as training saw them.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{run.name}-") as temporary:
+        staging = Path(temporary) / "bundle"
+        staging.mkdir()
+        _write(staging, run, fitted, split, evaluation)
+        bundle = Bundle.seal(
+            staging,
+            name=run.name,
+            architecture=run.config.architecture,
+            task=run.data.task,
+            figures=evaluation.figures + fitted.held_out,
+            parameters=fitted.model.count_params(),
+            lineage=lineage(run, split),
+            example=example(run.data.task, split.validation, synthetic=not run.data.derivatives),
+            golden_tolerance=LIMIT,
+        )
+        bundle.verify()
+        engine = open_engine(bundle)
+        check_golden(engine, bundle)
+        engine.close()
+        if destination.exists():
+            destination.rename(Path(temporary) / "replaced")
+        staging.rename(destination)
+    return Bundle(destination, bundle.manifest)
+
+
+def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Evaluation) -> None:
+    task = run.data.task
+    golden = golden_rows(task, split.validation, synthetic=not run.data.derivatives, seed=run.config.seed)
+    np.savez_compressed(staging / GOLDEN, rows=golden, outputs=export(fitted.model, staging, golden))
+    # A network is surer of pictures that it was trained on; a table or series needs all its rows for a fair picture.
+    parts = [split.validation] if isinstance(task, ImageClassification) else [split.train, split.validation]
+    rows = np.concatenate([part.rows for part in parts])
+    statistics = reference(task, rows, predict(fitted.model, rows))
+    (staging / REFERENCE).write_text(json.dumps(statistics) + "\n", encoding="utf-8")
+    write_plots(staging, task, fitted.history, evaluation, split.test)
+    write_card(
+        staging,
+        name=run.name,
+        data=run.data,
+        task=task,
+        figures=evaluation.figures + fitted.held_out,
+        lineage=lineage(run, split),
+        parameters=fitted.model.count_params(),
+        facts=_calibration(fitted),
+    )
+
+
+def _calibration(fitted: Fitted) -> str:
+    if "widen" in fitted.facts:
+        return "The interval was made to hold its share on held-out rows; its coverage on test rows is above."
+    temperature = fitted.facts["temperature"]
+    if temperature == 1:
+        return "No temperature improved the calibration on validation rows, so none is applied."
+    return f"The logits are divided by a temperature of {temperature:.3f}, chosen on validation rows."
+
+
+def lineage(run: Run, split: Split) -> Lineage:
+    """What the manifest says of where a version comes from."""
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    return Lineage(
+        dataset=run.data.name,
+        data_sha256=run.data.sha256,
+        data_location=run.location,
+        rows={name: len(part) for name, part in parts.items()},
+        config=run.config.model_dump(mode="json"),
+        config_sha256=run.config.sha256,
+        seed=run.config.seed,
+        code_version=code_version(),
+        command=command(run),
+        started=run.started,
+        finished=datetime.now(UTC),
+    )
+
+
+def command(run: Run) -> str:
+    """The command that runs the pipeline so again."""
+    architecture = run.config.architecture
+    stems = [architecture, *sorted(file.stem for file in config_path(architecture).parent.glob("*.toml"))]
+    stem = next((s for s in stems if load_config(config_path(s)).sha256 == run.config.sha256), None)
+    words = ["keras-serving", "train", architecture]
+    if run.name != architecture:
+        words += ["--name", run.name]
+    if stem != architecture:
+        words += ["--config", f"training/configs/{stem}.toml" if stem else "CONFIG.toml"]
+    return " ".join(words)
+
+
+def code_version() -> str:
+    """Commit of this checkout, with "+" where files differ from it; else the package's version."""
+    git = shutil.which("git")
+    root = Path(__file__).parent.parent
+    if git and (root / ".git").exists():
+        described = subprocess.run(  # noqa: S603 - fixed arguments
+            [git, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if described.returncode == 0:
+            return described.stdout.strip()
+    try:
+        return version("keras-serving")
+    except PackageNotFoundError:
+        return "unknown"

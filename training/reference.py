@@ -1,0 +1,84 @@
+"""Histograms of inputs and predictions, that drift is measured against; aggregates only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.task import Category, ImageClassification, TabularRegression
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.datasets import Task
+
+_BINS = 10
+
+
+def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> dict[str, Any]:
+    """Statistics of rows that the model was not trained on, and of what it says of them.
+
+    Args:
+        task: Of the model.
+        rows: (n, ...), as the model takes them.
+        outputs: The output rows.
+
+    Returns:
+        `{"version": 1, "rows": n, "inputs": [...], "outputs": [...]}`; each entry has a `name`, a `unit`, and either
+        `edges` (k + 1) with `counts` (k; values beyond an end belong to the end's bin), or `values` with `counts`.
+    """
+    document: dict[str, Any] = {"version": 1, "rows": len(rows)}
+    if isinstance(task, ImageClassification):
+        flat = rows.reshape(len(rows), -1)
+        document["inputs"] = [
+            _histogram("pixel_intensity", None, flat, edges=np.linspace(0, 256, 17)),
+            _histogram("picture_mean", None, flat.mean(axis=1)),
+            _histogram("picture_spread", None, flat.std(axis=1)),
+        ]
+        document["outputs"] = [
+            _counts("label", task.labels, outputs.argmax(axis=1)),
+            _histogram("confidence", None, outputs.max(axis=1), edges=np.linspace(0, 1, 21)),
+        ]
+        return document
+    if isinstance(task, TabularRegression):
+        document["inputs"] = [
+            _counts(field.name, field.values, rows[:, index].astype(int))
+            if isinstance(field, Category)
+            else _histogram(field.name, field.unit, rows[:, index])
+            for index, field in enumerate(task.fields)
+        ]
+    else:
+        document["inputs"] = []
+        for index, channel in enumerate(task.channels):
+            series = rows[:, :, index]
+            document["inputs"] += [
+                _histogram(f"{channel.name}_level", channel.unit, series.mean(axis=1)),
+                _histogram(f"{channel.name}_spread", channel.unit, series.std(axis=1)),
+                _histogram(f"{channel.name}_last", channel.unit, series[:, -1]),
+            ]
+    document["outputs"] = [
+        _histogram("value", task.unit, outputs[..., 0]),
+        _histogram("interval_width", task.unit, outputs[..., 2] - outputs[..., 1]),
+    ]
+    return document
+
+
+def _histogram(
+    name: str, unit: str | None, values: NDArray[Any], edges: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """Equally wide bins between the 1st and 99th percentile unless told otherwise, edges to three digits."""
+    values = values.astype(np.float64).ravel()
+    if edges is None:
+        low, high = np.quantile(values, [0.01, 0.99])
+        low, high = (low, high) if high > low else (low - 0.5, low + 0.5)
+        edges = np.unique([float(f"{edge:.4g}") for edge in np.linspace(low, high, _BINS + 1)])
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    mean, deviation = (float(f"{number:.6g}") for number in (values.mean(), values.std()))
+    histogram = {"edges": edges.tolist(), "counts": counts.tolist()}
+    return {"name": name, "unit": unit, "mean": mean, "deviation": deviation, **histogram}
+
+
+def _counts(name: str, values: tuple[str, ...], codes: NDArray[Any]) -> dict[str, Any]:
+    counts = np.bincount(codes, minlength=len(values)).tolist()
+    return {"name": name, "unit": None, "values": list(values), "counts": counts}
