@@ -200,12 +200,14 @@ class Bundle:
                     "Update keras-serving, or export the bundle anew."
                 )
             manifest = Manifest.model_validate_json(data)
+            # Within the try: an infinite number in the example has no canonical form.
+            altered = manifest.digest != manifest.compute_digest() or manifest.to_json() != data
         except (ValueError, RecursionError) as error:
             detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise BundleError(
                 f"{path}: {MANIFEST} is not valid: {detail}. Take the bundle from its source again."
             ) from None
-        if manifest.digest != manifest.compute_digest() or manifest.to_json() != data:
+        if altered:
             raise BundleError(
                 f"{path}: {MANIFEST} was altered after it was written. Take the bundle from its source again."
             )

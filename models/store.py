@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,38 +162,38 @@ class Store:
         bundle = Bundle.open(source)
         bundle.verify()
         with self._locked():
-            return self._add(bundle)
+            return self._add(bundle)[0]
 
-    def _add(self, bundle: Bundle) -> Bundle:
-        # BentoML reports each save over the network otherwise.
-        os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-        import bentoml
-        from bentoml._internal.models import ModelStore
-
+    def _add(self, bundle: Bundle) -> tuple[Bundle, bool]:
+        """The bundle in the store, and whether it had to be copied there."""
         manifest = bundle.manifest
         tag = f"{manifest.name}:{manifest.version}"
-        self._models.mkdir(parents=True, exist_ok=True)
-        store = ModelStore(self._models)
-        if (self._models / manifest.name / manifest.version).exists():
+        folder = self._models / manifest.name / manifest.version
+        if folder.exists():
             try:
                 present = self.open(manifest.name, manifest.version)
                 present.verify()
             except BundleError:
                 # What a killed copy left behind: not whole, so no alias can serve it.
-                store.delete(tag)
+                shutil.rmtree(folder)
             else:
                 if present.manifest.digest != manifest.digest:
                     raise ConflictError(
                         f"The store holds another bundle as {tag}. Train it anew, or delete that one first."
                     )
-                return present
-        # The manifest goes last: a folder without it is nothing to `open`.
-        with bentoml.models.create(tag, _model_store=store) as model:
+                return present, False
+        # BentoML reports each save over the network otherwise.
+        os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+        import bentoml
+        from bentoml._internal.models import ModelStore
+
+        self._models.mkdir(parents=True, exist_ok=True)
+        with bentoml.models.create(tag, _model_store=ModelStore(self._models)) as model:
             for name in [*manifest.files, "manifest.json"]:
                 target = Path(model.path_of(name))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(bundle.read(name) if name in manifest.files else manifest.to_json())
-        return self.open(manifest.name, manifest.version)
+        return self.open(manifest.name, manifest.version), True
 
     def set_alias(self, name: str, version: str, alias: str = PRODUCTION, *, expect: str | None = None) -> Aliases:
         """Point ``alias`` of ``name`` to ``version``, after verifying every file of that version.
@@ -256,14 +257,14 @@ class Store:
                 try:
                     bundle = Bundle.open(source)
                     name, version = bundle.manifest.name, bundle.manifest.version
-                    if not (self._models / name / version / "manifest.json").exists():
-                        bundle.verify()
-                        bundle = self._add(bundle)
+                    # Looks at every byte of what is there already: a copy that was killed half-way may have a manifest.
+                    bundle, copied = self._add(bundle)
+                    if copied:
                         added.append(f"{name}:{version}")
                     target = self.aliases().target(name)
                     if target is None:
                         self._set_alias(bundle, PRODUCTION)
-                    elif target.version != version and f"{name}:{version}" in added:
+                    elif target.version != version and copied:
                         waiting.append(f"{name}:{version}")
                 except (BundleError, ConflictError) as error:
                     failed[source.name] = str(error)
