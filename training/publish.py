@@ -145,20 +145,21 @@ def command(run: Run) -> str:
 
 
 def code_version() -> str:
-    """Commit of this checkout, with "+" where files differ from it; else the package's version."""
-    git = shutil.which("git")
+    """Commit of this checkout, with "+" where the code differs from it; else the package's version."""
     root = Path(__file__).parent.parent
-    if git and (root / ".git").exists():
-        described = subprocess.run(  # noqa: S603 - fixed arguments
-            [git, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if described.returncode == 0:
-            return described.stdout.strip()
+    if (root / ".git").exists() and (commit := _git(root, "rev-parse", "--short=12", "HEAD")):
+        changed = _git(root, "status", "--porcelain", "--", "models/*.py", "training")
+        return f"{commit}+" if changed else commit
     try:
         return version("keras-serving")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says, or nothing where it cannot be asked."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    run = subprocess.run([git, *arguments], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    return run.stdout.strip() if run.returncode == 0 else ""
