@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import uuid
 from http import HTTPStatus
 from types import FrameType
 from typing import Any, ClassVar, cast
@@ -11,6 +12,7 @@ import bentoml
 import orjson
 from _bentoml_sdk.service import Service
 from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
 
 from models.errors import ServingError
 from service.errors import status_of
@@ -44,7 +46,9 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> App:
         """The application of one worker process."""
-        runtime = FrontDoorService.runtime = Runtime.create(Settings.load())
+        settings = Settings.load()
+        _configure_logging(settings.log_level)
+        runtime = FrontDoorService.runtime = Runtime.create(settings)
         return Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
 
     @property
@@ -52,6 +56,24 @@ class FrontDoorService(Service[Any]):
         """Our document in the place of the one that BentoML would generate."""
         served = self.runtime.loader.served.values() if self.runtime else ()
         return _Document(openapi_document([version.manifest for version in served]))
+
+
+def _configure_logging(level: str) -> None:
+    """Our loggers write where and as BentoML's do, which alone have a handler."""
+    for name in ("service", "models"):
+        logger_ = logging.getLogger(name)
+        logger_.handlers = logging.getLogger("bentoml").handlers
+        logger_.propagate = False
+        logger_.setLevel(level)
+    logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_no_client_error)
+
+
+def _is_no_client_error(record: logging.LogRecord) -> bool:
+    """BentoML logs a traceback for each bad request, so that any client could fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, ValidationError | PredictionError) or (
+        isinstance(error, PredictionError) and error.error_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
 
 
 class PredictionError(BentoMLException):
@@ -114,7 +136,7 @@ class KerasServing:
             decoded = await native.decode(task, native.JSON.encode(), body, runtime.settings)
             outputs, _ = await served.batcher.submit(decoded.rows)
         except ServingError as error:
-            raise PredictionError(error) from error
+            raise PredictionError(error) from None
         answers = native.predictions(task, outputs, decoded.applied)
-        document: dict[str, Any] = orjson.loads(native.encode(served.manifest, "-", answers))
+        document: dict[str, Any] = orjson.loads(native.encode(served.manifest, uuid.uuid4().hex, answers))
         return document

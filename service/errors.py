@@ -32,6 +32,13 @@ class MethodError(ServingError):
         super().__init__(f"The method must be {allowed}. Received: {method[:20]}.")
 
 
+class NoRouteError(ServingError):
+    """A path that leads nowhere."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"No route {path[:80]!r}. /docs lists the routes; predictions are at /predict/{{model}}.")
+
+
 class QueueFullError(ServingError):
     """The model's queue holds as many rows as it may.
 
@@ -67,6 +74,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (InputError, 422, "A value breaks the model's schema"),
     (DecodeError, 400, "The body cannot be read"),
     (UnknownModelError, 404, "No such model"),
+    (NoRouteError, 404, "No such route"),
     (MethodError, 405, "Method not allowed"),
     (TooLargeError, 413, "Too large"),
     (MediaTypeError, 415, "Media type not supported"),

@@ -16,6 +16,7 @@ from models.errors import InputError, ServingError
 from service.errors import (
     ClientDisconnectError,
     MethodError,
+    NoRouteError,
     NotReadyError,
     QueueFullError,
     TooLargeError,
@@ -65,7 +66,6 @@ class Gateway:
         if path.startswith(PREDICT) and len(path) > len(PREDICT):
             await self._predict(path[len(PREDICT) :], scope, receive, send)
             return
-        route = owned(path)
         started = perf_counter()
         status = 500
 
@@ -75,16 +75,25 @@ class Gateway:
                 status = message["status"]
             await send(message)
 
+        route = owned(path)
         try:
-            await (self._inner if route is None else self._routes)(scope, receive, watch)
+            if route is not None:
+                await self._routes(scope, receive, watch)
+            elif (route := bentoml_route(path)) is not None:
+                await self._inner(scope, receive, watch)
+            else:
+                await _answer(problem(NoRouteError(path), self._next_id()), watch)
         finally:
-            self._runtime.metrics.other(route or bentoml_route(path) or UNMATCHED, status, perf_counter() - started)
+            self._runtime.metrics.other(route or UNMATCHED, status, perf_counter() - started)
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}{next(self._numbers):x}"
 
     async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Receive, decode, batch, encode, send."""
         started = perf_counter()
         runtime = self._runtime
-        request_id = f"{self._prefix}{next(self._numbers):x}"
+        request_id = self._next_id()
         runtime.inflight += 1
         try:
             content_type, length, wanted_id = _headers(scope)
@@ -151,9 +160,7 @@ class Gateway:
         reason = _REASONS.get(type(error))
         if reason is not None:
             metrics.rejected.labels(reason).inc()
-        status, headers, body = problem(error, request_id)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _answer(problem(error, request_id), send)
 
 
 _REASONS: dict[type[Exception], str] = {
@@ -162,6 +169,12 @@ _REASONS: dict[type[Exception], str] = {
     NotReadyError: "not_ready",
     InputError: "invalid",
 }
+
+
+async def _answer(response: tuple[int, list[tuple[bytes, bytes]], bytes], send: Send) -> None:
+    status, headers, body = response
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _headers(scope: Scope) -> tuple[bytes, int | None, bytes]:

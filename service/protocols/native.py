@@ -24,8 +24,8 @@ from service.settings import Settings
 JSON, NPY, FORM = "application/json", "application/x-npy", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg")
 
-# Decoding more picture bytes than this takes over a millisecond: long enough to be worth a thread.
-_INLINE_PICTURE_BYTES = 32 * 1024
+# A larger body takes over a millisecond to decode: long enough to be worth a thread.
+_INLINE_BYTES = 48 * 1024
 
 
 @dataclass(slots=True)
@@ -42,6 +42,17 @@ def media_types(task: Task) -> tuple[str, ...]:
 
 
 async def decode(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
+    """`decode_body`, beside the event loop when the body is large.
+
+    Raises:
+        ServingError: As `decode_body`.
+    """
+    if len(body) <= _INLINE_BYTES:
+        return decode_body(task, content_type, body, settings)
+    return await asyncio.to_thread(decode_body, task, content_type, body, settings)
+
+
+def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
     """Rows from a body.
 
     Raises:
@@ -52,23 +63,43 @@ async def decode(task: Task, content_type: bytes, body: bytes, settings: Setting
     """
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if media_type == JSON:
-        instances = decode_instances(body)
-        _limit_rows(len(instances), settings)
-        if isinstance(task, ImageClassification) and any(isinstance(value, dict) for value in instances):
-            return await _decode_mixed(task, instances, settings)
-        return Decoded(task.parse(instances))
+        return decode_values(task, decode_instances(body), settings)
     if media_type == NPY:
         rows = task.accept(decode_npy(body))
         _limit_rows(len(rows), settings)
         return Decoded(rows)
     if isinstance(task, ImageClassification):
         if media_type in PICTURES:
-            return await _decode_pictures(task, {"body": body}, settings)
+            return _decode_pictures(task, {"body": body}, settings)
         if media_type == FORM:
             files = decode_files(body, content_type, max_files=settings.max_request_rows)
-            return await _decode_pictures(task, {f"files[{i}]": data for i, data in enumerate(files)}, settings)
+            return _decode_pictures(task, {f"files[{i}]": data for i, data in enumerate(files)}, settings)
     received = shorten(media_type) if media_type else "none"
     raise MediaTypeError(f"Content-Type must be one of {', '.join(media_types(task))}. Received: {received}.")
+
+
+def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decoded:
+    """Rows from parsed JSON instances.
+
+    Raises:
+        ServingError: As `decode_body`.
+    """
+    _limit_rows(len(instances), settings)
+    if not isinstance(task, ImageClassification) or not any(isinstance(value, dict) for value in instances):
+        return Decoded(task.parse(instances))
+    # At least one is a picture in base64; the others are pixel arrays.
+    decoded = []
+    for i, value in enumerate(instances):
+        field = f"instances[{i}]"
+        if isinstance(value, dict):
+            decoded.append(_decode_pictures(task, {f"{field}.b64": _picture_bytes(value, field)}, settings))
+            continue
+        try:
+            decoded.append(Decoded(task.parse([value]), [()]))
+        except InputError as error:
+            path = error.field.replace("instances[0]", field, 1)
+            raise InputError(path, error.rule, error.received, error.remedy) from None
+    return Decoded(np.concatenate([one.rows for one in decoded]), [one.applied[0] for one in decoded])
 
 
 def _limit_rows(count: int, settings: Settings) -> None:
@@ -76,41 +107,15 @@ def _limit_rows(count: int, settings: Settings) -> None:
         raise TooLargeError(f"A request has at most {settings.max_request_rows} rows. Received: {count}. Split it.")
 
 
-async def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
+def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
     """Rows from picture files, by their name in errors."""
-
-    def work() -> Decoded:
-        rows, applied = [], []
-        for name, data in pictures.items():
-            image = open_picture(data, max_pixels=settings.max_picture_pixels, field=name)
-            row, steps = prepare(task.preparation, image, task.height, task.width, task.channels)
-            rows.append(row)
-            applied.append(steps)
-        return Decoded(np.stack(rows), applied)
-
-    if sum(map(len, pictures.values())) <= _INLINE_PICTURE_BYTES:
-        return work()
-    return await asyncio.to_thread(work)
-
-
-async def _decode_mixed(task: ImageClassification, instances: list[Any], settings: Settings) -> Decoded:
-    """JSON instances of which at least one is a picture in base64; the others are pixel arrays."""
-    pictures: dict[str, bytes] = {}
-    arrays: dict[int, NDArray[Any]] = {}
-    for i, value in enumerate(instances):
-        if isinstance(value, dict):
-            pictures[f"instances[{i}].b64"] = _picture_bytes(value, f"instances[{i}]")
-        else:
-            try:
-                arrays[i] = task.parse([value])[0]
-            except InputError as error:
-                raise InputError(
-                    error.field.replace("instances[0]", f"instances[{i}]", 1), error.rule, error.received, error.remedy
-                ) from None
-    decoded = await _decode_pictures(task, pictures, settings)
-    remaining = iter(zip(decoded.rows, decoded.applied, strict=True))
-    merged = [(arrays[i], ()) if i in arrays else next(remaining) for i in range(len(instances))]
-    return Decoded(np.stack([row for row, _ in merged]), [steps for _, steps in merged])
+    rows, applied = [], []
+    for name, data in pictures.items():
+        image = open_picture(data, max_pixels=settings.max_picture_pixels, field=name)
+        row, steps = prepare(task.preparation, image, task.height, task.width, task.channels)
+        rows.append(row)
+        applied.append(steps)
+    return Decoded(np.stack(rows), applied)
 
 
 def _picture_bytes(value: dict[str, Any], field: str) -> bytes:

@@ -1,0 +1,61 @@
+"""The `keras-serving` command: arguments only; the rooms do the work."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from keras_serving.models_commands import models_group
+from keras_serving.predict_command import predict
+from keras_serving.serve_command import serve
+from keras_serving.train_command import train
+from models.errors import InputError, ServingError, UnknownModelError
+from service.settings import SettingsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="keras-serving")
+def cli() -> None:
+    """Train Keras models, serve them in about a millisecond, and switch versions without dropping a request."""
+
+
+cli.add_command(serve)
+cli.add_command(train)
+cli.add_command(predict)
+cli.add_command(models_group)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 used wrongly; either failure says so in one line."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="keras-serving", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _say("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "keras-serving"
+        return _say(f"{error.format_message()} See {command} --help.", 2)
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except (UnknownModelError, SettingsError, InputError) as error:
+        return _say(str(error), 2)
+    except ServingError as error:
+        return _say(str(error), 1)
+    except BrokenPipeError:
+        # `keras-serving models list | head`: the reader has seen enough.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    click.echo(f"keras-serving: {' '.join(message.split())}", err=True)
+    return status

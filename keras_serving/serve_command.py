@@ -1,0 +1,83 @@
+"""`keras-serving serve`."""
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+import service
+from models.bundle import Bundle
+from models.errors import BundleError
+from models.store import Store
+from service.settings import Settings
+
+
+@click.command()
+@click.option("--models", help="Comma-separated names to serve.  [default: all in the store]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), help="Server processes.  [default: SERVING_WORKERS or 1]")
+@click.option("--engine", type=click.Choice(["auto", "onnx", "tensorflow"]), help="[default: SERVING_ENGINE or auto]")
+def serve(models: str | None, host: str, port: int, workers: int | None, engine: str | None) -> None:
+    """Serve the production version of each model over HTTP.
+
+    Every other setting is an environment variable SERVING_*; docs/architecture.md lists them.
+    """
+    chosen = {"models": models, "workers": workers, "engine": engine}
+    environment = {f"SERVING_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
+    # The servers read settings from the environment, so check just what they will see.
+    os.environ.update(environment)
+    settings = Settings.load()
+    _require_known(settings)
+    _require_free(host, port)
+    # One folder a server: BentoML empties its metrics folder at start, under the feet of any other server.
+    run = settings.home / "run" / str(port)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"SERVING_HOME {settings.home} cannot be written: {error.strerror}.") from None
+    os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [
+        *(sys.executable, "-m", "bentoml", "serve", "service.app:KerasServing"),
+        # Where our packages lie, so that a folder `service` where the command is typed does not come first.
+        *("--working-dir", str(Path(service.__file__).resolve().parent.parent)),
+        *("--host", host, "--port", str(port)),
+        # Longer than the idle time of the usual load balancers (60 s), which would else reuse a closed connection.
+        *("--timeout-keep-alive", "75"),
+    ]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606 - replaces this process, so that signals reach the server
+
+
+def _require_known(settings: Settings) -> None:
+    """Refuse names that neither the store nor the shipped bundles have."""
+    if not settings.models:
+        return
+    known = set(Store(settings.home).names())
+    for folder in settings.pretrained.iterdir() if settings.pretrained.is_dir() else ():
+        # A broken bundle is the loader's to report; here only the names matter.
+        with contextlib.suppress(BundleError):
+            known.add(Bundle.open(folder).manifest.name)
+    for name in settings.models:
+        if name not in known:
+            raise click.UsageError(f"Unknown model {name!r}. Known models: {', '.join(sorted(known)) or 'none'}.")
+
+
+def _require_free(host: str, port: int) -> None:
+    """Say in one line what the server would say in a page of traceback."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        raise click.UsageError(f"--host {host!r} is no IP address. Use 127.0.0.1, or 0.0.0.0 for all.") from None
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
+        ) from None

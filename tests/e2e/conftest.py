@@ -1,0 +1,22 @@
+"""Servers that several end-to-end tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.settings import PRETRAINED
+from tests.e2e.server import Server, running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped models, as `make serve` serves them; tests only read from it."""
+    with running(tmp_path_factory.mktemp("shipped") / "home", pretrained=PRETRAINED) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of this test's own that does not exist yet."""
+    return tmp_path / "home"

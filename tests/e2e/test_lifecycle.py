@@ -1,0 +1,252 @@
+"""Start, readiness, switching, failures and stop of a real server process."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from models.bundle import ONNX, Bundle
+from models.store import Store
+from tests.bundles import CARS, CREATED, IMAGE, make_bundle, rows_of, run_offline
+from tests.e2e.server import Server, running
+
+RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
+
+
+def ask(url: str, instance: object = RECORD, model: str = "cars") -> httpx.Response:
+    return httpx.post(f"{url}/predict/{model}", json={"instances": [instance]}, timeout=10)
+
+
+def value_of(bundle: Bundle, record: dict[str, object]) -> float:
+    return float(run_offline(bundle, CARS.parse([record]))[0, 0])
+
+
+def wait_for_version(url: str, version: str, seconds: float = 5.0) -> float:
+    """Seconds until ``version`` answers."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if ask(url).json()["version"] == version:
+            return time.monotonic() - started
+        time.sleep(0.01)
+    raise AssertionError(f"{version} does not answer")
+
+
+def test_it_is_alive_but_not_ready_before_the_models_are_loaded(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    home.mkdir()
+    with (home / ".lock").open("w") as lock:
+        # While another process holds the store, this one cannot have loaded anything.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with running(home, pretrained=tmp_path / "pre", ready=False) as server:
+            server.wait_until("loading")
+            assert httpx.get(f"{server.url}/livez").status_code == 200
+            ready = httpx.get(f"{server.url}/readyz")
+            assert (ready.status_code, ready.json()["models"]) == (503, {})
+            early = ask(server.url)
+            assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            server.wait_until("ready")
+            assert ask(server.url).status_code == 200
+
+
+def test_every_worker_follows_a_promotion_within_a_second_and_no_request_fails(home: Path, tmp_path: Path) -> None:
+    old = make_bundle(tmp_path / "pre", "cars", CARS, seed=1)
+    new = make_bundle(tmp_path / "new", "cars", CARS, seed=2, created=CREATED + timedelta(hours=1))
+    values = {b.manifest.version: value_of(b, RECORD) for b in (old, new)}
+    wrong: list[object] = []
+    versions: set[str] = set()
+    stop = threading.Event()
+
+    def load() -> None:
+        with httpx.Client() as client:
+            while not stop.is_set():
+                response = client.post(f"{server.url}/predict/cars", json={"instances": [RECORD]})
+                answer = response.json()
+                versions.add(answer.get("version"))
+                if response.status_code != 200 or not np.isclose(
+                    answer["predictions"][0]["value"], values[answer["version"]], rtol=1e-6
+                ):
+                    wrong.append(answer)
+
+    with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
+        assert len(server.workers()) == 2
+        clients = [threading.Thread(target=load) for _ in range(4)]
+        for client in clients:
+            client.start()
+        store = Store(home)
+        store.add(new.path)
+        promote = subprocess.run(
+            [str(Path(sys.executable).with_name("keras-serving")), "models", "promote", "cars", new.manifest.version],
+            env=os.environ | {"SERVING_HOME": str(home), "SERVING_PRETRAINED": str(tmp_path / "pre")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert promote.stdout.strip() == f"cars: {old.manifest.version} -> {new.manifest.version}"
+        time.sleep(1.0)
+        # Fresh connections reach both workers.
+        after = {ask(server.url).json()["version"] for _ in range(40)}
+        stop.set()
+        for client in clients:
+            client.join()
+        assert after == {new.manifest.version}
+        assert wrong == []
+        assert versions == set(values)
+        assert server.metric("serving_model_reloads_total", model="cars", result="success") == 4
+
+
+def test_a_bad_version_is_refused_and_the_old_one_answers_bit_for_bit_as_before(home: Path, tmp_path: Path) -> None:
+    old = make_bundle(tmp_path / "pre", "cars", CARS, seed=1)
+    new = make_bundle(tmp_path / "new", "cars", CARS, seed=2, created=CREATED + timedelta(hours=1))
+    with running(home, pretrained=tmp_path / "pre") as server:
+        before = ask(server.url).json()["predictions"]
+        store = Store(home)
+        store.add(new.path)
+        graph = home / "models" / "cars" / new.manifest.version / ONNX
+        good = graph.read_bytes()
+        store.set_alias("cars", new.manifest.version)
+        wait_for_version(server.url, new.manifest.version)
+        store.set_alias("cars", old.manifest.version)
+        wait_for_version(server.url, old.manifest.version)
+        # A byte goes wrong on disk after the promotion was verified.
+        document = json.loads((home / "aliases.json").read_text())
+        graph.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        document["models"]["cars"]["production"] = {"version": new.manifest.version, "digest": new.manifest.digest}
+        document["revision"] += 1
+        (home / "next.json").write_text(json.dumps(document))
+        (home / "next.json").replace(home / "aliases.json")
+        deadline = time.monotonic() + 5
+        while not server.metric("serving_model_reloads_total", model="cars", result="failure"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        answer = ask(server.url).json()
+        assert (answer["version"], answer["predictions"]) == (old.manifest.version, before)
+        shown = httpx.get(f"{server.url}/models/cars").json()["problem"]
+        assert shown["version"] == new.manifest.version
+        assert "sha256" in shown["reason"]
+
+
+def test_one_corrupt_bundle_at_start_leaves_the_others_served_and_is_named(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    clothes = make_bundle(tmp_path / "pre", "clothes", IMAGE)
+    (clothes.path / ONNX).write_bytes(b"not what it was")
+    with running(home, pretrained=tmp_path / "pre") as server:
+        ready = httpx.get(f"{server.url}/readyz")
+        assert ready.status_code == 200
+        assert list(ready.json()["models"]) == ["cars"]
+        assert "sha256" in ready.json()["problems"]["pretrained/clothes-0"]
+        assert "clothes-0 is left out" in server.text
+        assert ask(server.url).status_code == 200
+        assert ask(server.url, model="clothes").status_code == 404
+
+
+def test_sigterm_answers_what_is_in_flight_and_exits_with_0(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "clothes", IMAGE)
+    statuses: list[int] = []
+    rows = rows_of(IMAGE, 1, seed=3)[0][:, :, 0].tolist()
+
+    def slow() -> None:
+        def body() -> object:
+            text = json.dumps({"instances": [rows]}).encode()
+            yield text[:1000]
+            time.sleep(1.5)
+            yield text[1000:]
+
+        headers = {"content-type": "application/json"}
+        response = httpx.post(f"{server.url}/predict/clothes", content=body(), headers=headers, timeout=20)  # type: ignore[arg-type]
+        statuses.append(response.status_code)
+
+    with running(home, pretrained=tmp_path / "pre", SERVING_DRAIN_S="1") as server:
+        senders = [threading.Thread(target=slow) for _ in range(10)]
+        for sender in senders:
+            sender.start()
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        draining = httpx.get(f"{server.url}/readyz")
+        assert (draining.status_code, draining.json()["status"]) == (503, "draining")
+        assert httpx.get(f"{server.url}/livez").status_code == 200
+        for sender in senders:
+            sender.join()
+        assert statuses == [200] * 10
+        assert server.process.wait(20) == 0
+
+
+def test_an_idle_kept_alive_connection_does_not_hold_up_the_stop(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    with running(home, pretrained=tmp_path / "pre") as server, httpx.Client() as client:
+        assert client.get(f"{server.url}/livez").status_code == 200
+        assert server.terminate() == 0
+
+
+def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
+        victim = server.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while victim in server.workers() or len(server.workers()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        server.wait_until("ready")
+        assert all(ask(server.url).status_code == 200 for _ in range(20))
+        time.sleep(1.2)
+        assert server.metric("serving_inflight") == 0
+
+
+def test_metrics_count_every_request_over_two_workers(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
+        for _ in range(30):
+            assert ask(server.url).status_code == 200
+        assert ask(server.url, {"weight": 1}).status_code == 422
+        for i in range(20):
+            assert ask(server.url, model=f"random{i}").status_code == 404
+        time.sleep(1.2)
+        assert server.metric("serving_requests_total", model="cars", code="200") == 30
+        assert server.metric("serving_requests_total", model="cars", code="422") == 1
+        assert server.metric("serving_requests_total", route="unmatched", code="404") == 20
+        assert server.metric("serving_request_duration_seconds_count", model="cars") == 31
+        assert server.metric("serving_batch_size_sum", model="cars") == 30
+        assert server.metric("serving_stage_duration_seconds_count", model="cars", stage="queue") == 30
+        assert "random" not in httpx.get(f"{server.url}/metrics").text
+
+
+def test_two_servers_share_a_home_without_touching_each_others_metrics(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    with running(home, pretrained=tmp_path / "pre") as first:
+        assert ask(first.url).status_code == 200
+        with running(home, pretrained=tmp_path / "pre") as second:
+            assert ask(second.url).status_code == 200
+            assert first.metric("serving_requests_total", model="cars") == 1
+            assert second.metric("serving_requests_total", model="cars") == 1
+
+
+def test_a_store_that_cannot_be_seeded_again_is_served_as_it_is(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    Store(home).seed(tmp_path / "pre")
+    shutil.rmtree(tmp_path / "pre")
+    with running(home, pretrained=tmp_path / "pre") as server:
+        assert ask(server.url).status_code == 200
+
+
+def test_the_port_of_another_server_is_refused_in_one_line(server: Server, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    command = [str(Path(sys.executable).with_name("keras-serving")), "serve", "--port", port]
+    done = subprocess.run(
+        command, env=os.environ | {"SERVING_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"keras-serving: cannot listen on 127.0.0.1:{port}: Address already in use. Choose another --port."
+    ]
