@@ -1,0 +1,254 @@
+"""Pictures of any size and colour, decoded within limits and prepared the same way for ever."""
+
+import hashlib
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFile
+
+from models.errors import DecodeError, InputError, ServingError
+from models.pictures import PREPARATIONS, open_picture, prepare
+
+LIMIT = 1_000_000
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def prepared(
+    image: Image.Image, channels: int = 1, name: str = "fashion_mnist_v1"
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    return prepare(name, image, 28, 28, channels)
+
+
+def photograph() -> Image.Image:
+    """A dark shirt on a light background, drawn so that every platform draws the same pixels."""
+    image = Image.new("RGB", (90, 120), (250, 248, 245))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((20, 30, 69, 99), fill=(40, 60, 90))
+    draw.rectangle((5, 30, 19, 54), fill=(120, 20, 30))
+    draw.rectangle((70, 30, 84, 54), fill=(20, 120, 30))
+    return image
+
+
+def png_declaring(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header declares any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("name", sorted(PREPARATIONS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_that_has_the_form_passes_bit_for_bit(name: str, channels: int) -> None:
+    pixels = noise(28, 28, channels)
+    image = open_picture(encoded(Image.fromarray(pixels.squeeze())), max_pixels=LIMIT)
+    array, applied = prepared(image, channels, name)
+    np.testing.assert_array_equal(array, pixels)
+    assert array.dtype == np.uint8
+    assert applied == ()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("name", sorted(PREPARATIONS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_mode_and_size_gets_the_form_and_says_what_was_applied(mode: str, name: str, channels: int) -> None:
+    array, applied = prepared(Image.new(mode, (51, 33)), channels, name)
+    assert array.shape == (28, 28, channels)
+    assert array.dtype == np.uint8
+    assert applied
+
+
+def test_a_light_background_is_negated_and_the_content_trimmed_fitted_and_centred() -> None:
+    array, applied = prepared(photograph())
+    assert applied == ("grey", "trimmed", "longest edge to 28", "centred", "negated")
+    assert array[0, 0, 0] == 0, "the background is black, as the training pictures have it"
+    assert array[14, 14, 0] > 150, "the content is light"
+
+
+def test_a_dark_background_is_not_negated() -> None:
+    image = Image.new("L", (60, 60), 0)
+    ImageDraw.Draw(image).rectangle((10, 10, 49, 49), fill=200)
+    array, applied = prepared(image)
+    assert "negated" not in applied
+    assert array[14, 14, 0] == 200
+
+
+@pytest.mark.parametrize("size", [(28, 100), (100, 28)])
+def test_the_aspect_is_kept(size: tuple[int, int]) -> None:
+    image = Image.new("L", (140, 140), 0)
+    image.paste(200, (20, 20, 20 + size[0], 20 + size[1]))
+    array, _ = prepared(image)
+    content = np.argwhere(array[:, :, 0] > 100)
+    height, width = content.max(axis=0) - content.min(axis=0) + 1
+    assert {int(height), int(width)} == {28, 8}
+
+
+@pytest.mark.parametrize("colour", [0, 255, 128])
+def test_a_picture_of_one_colour_is_no_error(colour: int) -> None:
+    array, _ = prepared(Image.new("L", (50, 40), colour))
+    assert array.shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (27, 28), (29, 28)])
+def test_extreme_shapes_are_no_error(size: tuple[int, int]) -> None:
+    assert prepared(Image.fromarray(noise(size[1], size[0])))[0].shape == (28, 28, 1)
+
+
+def test_sixteen_bits_are_scaled_to_eight_and_not_clipped() -> None:
+    values = np.full((28, 28), 0x8080, np.uint16)
+    values[0, 0], values[0, 1] = 0, 0xFFFF
+    image = open_picture(encoded(Image.fromarray(values)), max_pixels=LIMIT)
+    array, applied = prepare("stretch_v1", image, 28, 28, 1)
+    assert applied == ("16 bits to 8",)
+    assert (array[0, 0, 0], array[0, 1, 0], array[5, 5, 0]) == (0, 255, 128)
+
+
+def test_transparency_is_laid_on_white() -> None:
+    pixels = np.zeros((28, 28, 4), np.uint8)
+    pixels[10:20, 10:20] = (50, 50, 50, 255)
+    array, applied = prepare("stretch_v1", Image.fromarray(pixels), 28, 28, 1)
+    assert applied == ("transparency on white", "grey")
+    assert (array[0, 0, 0], array[15, 15, 0]) == (255, 50)
+
+
+def test_a_transparent_palette_is_laid_on_white_too() -> None:
+    image = Image.new("P", (28, 28), 0)
+    image.putpalette([10, 10, 10, 200, 0, 0])
+    opened = open_picture(encoded(image, transparency=0), max_pixels=LIMIT)
+    assert prepare("stretch_v1", opened, 28, 28, 1)[0].min() == 255
+
+
+# sha256 of the prepared pixels. A procedure never changes under its name: what fails here needs a new version.
+PINNED = {
+    ("fashion_mnist_v1", 1): "ed590d683decc3fe",
+    ("fashion_mnist_v1", 3): "212f0ac42759baa4",
+    ("stretch_v1", 1): "f82d0a5118f9adb5",
+    ("stretch_v1", 3): "9533734718b52fa2",
+}
+
+
+@pytest.mark.parametrize(("name", "channels"), sorted(PINNED))
+def test_a_version_prepares_a_picture_to_the_same_pixels_for_ever(name: str, channels: int) -> None:
+    array, _ = prepared(photograph(), channels, name)
+    assert hashlib.sha256(array.tobytes()).hexdigest()[:16] == PINNED[name, channels]
+
+
+def test_every_version_is_pinned() -> None:
+    assert {name for name, _ in PINNED} == set(PREPARATIONS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_that_lies_on_its_side_is_turned_upright(orientation: int) -> None:
+    image = Image.new("L", (32, 16), 0)
+    image.paste(255, (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(image, "JPEG", exif=exif, quality=95)
+    upright = open_picture(data, max_pixels=LIMIT)
+    assert upright.size == ((32, 16) if orientation < 5 else (16, 32))
+    expected = {1: "left", 2: "right", 3: "right", 4: "left", 5: "top", 6: "top", 7: "bottom", 8: "bottom"}
+    pixels = np.asarray(upright)
+    height, width = pixels.shape
+    halves = {
+        "left": pixels[:, : width // 2],
+        "right": pixels[:, width // 2 :],
+        "top": pixels[: height // 2],
+        "bottom": pixels[height // 2 :],
+    }
+    assert halves[expected[orientation]].mean() > 240
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_limit_is_inclusive(kind: str) -> None:
+    data = encoded(Image.new("L", (20, 10)), kind)
+    assert open_picture(data, max_pixels=200).size == (20, 10)
+    with pytest.raises(InputError) as caught:
+        open_picture(data, max_pixels=199, field="files[2]")
+    assert caught.value.field == "files[2]"
+    assert caught.value.received == "20x10"
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (1, 90_000_000), (2**31 - 1, 2**31 - 1)])
+def test_the_size_is_checked_before_any_pixel_is_decoded(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded.append)
+    with pytest.raises((InputError, DecodeError)):
+        open_picture(png_declaring(*size), max_pixels=24_000_000)
+    assert not loaded
+
+
+def test_the_first_bytes_decide_what_a_picture_is() -> None:
+    for kind in ("GIF", "BMP", "TIFF", "WEBP", "EPS", "PPM"):
+        with pytest.raises(DecodeError, match="must be a PNG or JPEG"):
+            open_picture(encoded(Image.new("L", (9, 9)), kind), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PN", b"<svg/>", b"8BPS", b"SIMPLE  =", b"%!PS-Adobe", b"\0" * 100])
+def test_bytes_that_are_no_picture_are_refused_with_how_they_start(data: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        open_picture(data, max_pixels=LIMIT, field="instances[1].b64")
+    assert str(caught.value).startswith("instances[1].b64: must be a PNG or JPEG")
+    assert repr(data[:8]) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_picture_is_refused(kind: str, share: float) -> None:
+    data = encoded(Image.fromarray(noise(64, 64)), kind)
+    with pytest.raises(DecodeError, match=f"broken {kind} picture"):
+        open_picture(data[: int(len(data) * share)], max_pixels=LIMIT)
+
+
+def test_a_png_that_expands_beyond_its_declared_size_is_refused_or_cut() -> None:
+    data = png_declaring(28, 28)
+    with pytest.raises(DecodeError, match="broken PNG"):
+        open_picture(data, max_pixels=LIMIT)
+
+
+_SEEDS = (
+    encoded(Image.fromarray(noise(12, 10, 3))),
+    encoded(
+        Image.fromarray(noise(12, 10, 3)),
+        "JPEG",
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0",
+    ),
+    encoded(Image.fromarray(noise(12, 10)).convert("P"), transparency=0),
+)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about broken EXIF data
+@given(
+    st.sampled_from(_SEEDS), st.lists(st.tuples(st.integers(3, 10_000), st.integers(0, 255)), min_size=1, max_size=6)
+)
+@examples(max_examples=150, deadline=None)
+def test_damaged_pictures_are_prepared_or_refused_and_never_anything_else(
+    data: bytes, changes: list[tuple[int, int]]
+) -> None:
+    damaged = bytearray(data)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    try:
+        image = open_picture(bytes(damaged), max_pixels=LIMIT)
+    except ServingError:
+        return
+    assert prepared(image)[0].shape == (28, 28, 1)
