@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -32,7 +32,7 @@ class _Job:
     result: asyncio.Future[NDArray[np.float32]]
     submitted: float
     taken: int = 0
-    outputs: list[NDArray[np.float32]] = field(default_factory=list)
+    outputs: NDArray[np.float32] | None = None
     finished: int = 0
     queue_s: float = 0.0
 
@@ -42,6 +42,7 @@ class _Piece:
     """The rows of one job that are in one batch."""
 
     job: _Job
+    start: int
     rows: NDArray[Any]
     outputs: NDArray[np.float32] | None = None
     error: EngineError | None = None
@@ -155,14 +156,15 @@ class Batcher:
         while self._jobs and room:
             job = self._jobs[0]
             rows = job.rows if not job.taken and len(job.rows) <= room else job.rows[job.taken : job.taken + room]
-            if not job.taken:
+            start = job.taken
+            if not start:
                 job.queue_s = now - job.submitted
             job.taken += len(rows)
             if job.taken == len(job.rows):
                 self._jobs.popleft()
             self.queued_rows -= len(rows)
             room -= len(rows)
-            pieces.append(_Piece(job, rows))
+            pieces.append(_Piece(job, start, rows))
         return pieces
 
     def _compute(self, pieces: list[_Piece]) -> float:
@@ -217,9 +219,12 @@ class Batcher:
             if len(piece.rows) == len(job.rows):
                 job.result.set_result(piece.outputs)
                 continue
-            job.outputs.append(piece.outputs)
+            if job.outputs is None:
+                job.outputs = np.empty((len(job.rows), *piece.outputs.shape[1:]), piece.outputs.dtype)
+            # By place: of two batches in flight the second may end first.
+            job.outputs[piece.start : piece.start + len(piece.rows)] = piece.outputs
             if job.finished == len(job.rows):
-                job.result.set_result(np.concatenate(job.outputs))
+                job.result.set_result(job.outputs)
         # Exponential moving average over about ten batches.
         self._seconds_per_row += 0.1 * (seconds / count - self._seconds_per_row)
         if self._on_batch is not None:
