@@ -32,3 +32,41 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 	$(COMPILE) -c requirements/test.txt --extra load -o requirements/load.txt
 	$(COMPILE) -c requirements/test.txt --extra bench -o requirements/bench.txt
 	$(COMPILE) -c requirements/test.txt --extra gpu --no-emit-package onnxruntime -o requirements/gpu.txt
+
+##@ Serve and test
+
+.PHONY: serve
+serve: $(VENV)/.serve ## Serve the shipped models at http://127.0.0.1:3000 (ARGS="--workers 2 --port 8000")
+	$(BIN)/keras-serving serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.test ## Lint, type-check and test (everything but the slow checks below)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: format
+format: $(VENV)/.test ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+##@ Train
+
+.PHONY: train-all
+train-all: $(VENV)/.train ## Train the four shipped models anew into models/pretrained (about 45 minutes on two cores)
+	for name in dnn cnn regressor lstm; do $(BIN)/keras-serving train $$name --output models/pretrained/$$name || exit; done
+
+##@ Slower checks
+
+.PHONY: loadtest
+loadtest: $(VENV)/.test ## Locust against a server that it starts; report in reports/loadtest.html
+	$(BIN)/python -m loadtests.run $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md
+	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+.PHONY: image-test
+image-test: ## Build the container image and run it for real (needs root, buildah, debootstrap)
+	deploy/image_test.sh

@@ -27,10 +27,8 @@ def serve(models: str | None, host: str, port: int, workers: int | None, engine:
     Every other setting is an environment variable SERVING_*; docs/architecture.md lists them.
     """
     chosen = {"models": models, "workers": workers, "engine": engine}
-    environment = {f"SERVING_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
-    # The servers read settings from the environment, so check just what they will see.
-    os.environ.update(environment)
-    settings = Settings.load()
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    settings = Settings.load(**chosen)
     _require_known(settings)
     _require_free(host, port)
     # One folder a server: BentoML empties its metrics folder at start, under the feet of any other server.
@@ -39,7 +37,10 @@ def serve(models: str | None, host: str, port: int, workers: int | None, engine:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"SERVING_HOME {settings.home} cannot be written: {error.strerror}.") from None
-    os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
+    environment = os.environ | {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
+    # The server runs in another folder, so paths must not depend on this one.
+    paths = {"home": settings.home.resolve(), "pretrained": settings.pretrained.resolve()}
+    environment |= {f"SERVING_{name.upper()}": str(value) for name, value in (chosen | paths).items()}
     command = [
         *(sys.executable, "-m", "bentoml", "serve", "service.app:KerasServing"),
         # Where our packages lie, so that a folder `service` where the command is typed does not come first.
@@ -49,7 +50,7 @@ def serve(models: str | None, host: str, port: int, workers: int | None, engine:
         *("--timeout-keep-alive", "75"),
     ]
     sys.stdout.flush()
-    os.execv(sys.executable, command)  # noqa: S606 - replaces this process, so that signals reach the server
+    os.execve(sys.executable, command, environment)  # noqa: S606 - replaces this process, so that signals reach the server
 
 
 def _require_known(settings: Settings) -> None:

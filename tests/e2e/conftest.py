@@ -1,5 +1,6 @@
 """Servers that several end-to-end tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def home(tmp_path: Path) -> Path:
     """A home of this test's own that does not exist yet."""
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path | None:
+    """Folder of real data that the environment names, if any."""
+    return Path(os.environ["DATA_DIR"]) if "DATA_DIR" in os.environ else None

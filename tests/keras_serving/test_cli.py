@@ -1,0 +1,205 @@
+"""The command line: what it prints, where it writes, and how it ends."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_serving.main import run
+from models.store import Store
+from tests.bundles import CARS, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
+
+Cli = Callable[..., tuple[int, str, str]]
+RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
+
+
+@pytest.fixture
+def cli(
+    home: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Cli:
+    """Runs a command line: exit status, standard output, standard error."""
+    monkeypatch.setenv("SERVING_HOME", str(home))
+    monkeypatch.setenv("SERVING_PRETRAINED", str(shipped))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(list(arguments))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["serve", "--port", "99999"], "1<=x<=65535"),
+        (["serve", "--models", "clothes,nope"], "Known models: cars, clothes, heat"),
+        (["serve", "--models", "UPPER"], "SERVING_MODELS"),
+        (["serve", "--host", "example.invalid"], "Use 127.0.0.1"),
+        (["train", "transformer"], "Known: cnn, dnn, lstm, regressor"),
+        (["train", "dnn", "--name", "Has Space"], "lower case letters"),
+        (["train", "dnn", "--config", "missing.toml"], "does not exist"),
+        (["models", "show", "nope"], "Known models: cars, clothes, heat"),
+        (["models", "promote", "cars", "../../etc"], "Known versions: 2026"),
+        (["models", "promote", "cars"], "Missing argument 'VERSION'"),
+        (["predict", "cars"], "Missing argument 'FILES...'"),
+        (["predict", "cars", "missing.json"], "does not exist"),
+        (["predict", "cars", ".", "--output", "x.xlsx"], ".csv or .jsonl"),
+    ],
+)
+def test_wrong_use_exits_2_with_one_line_that_says_the_remedy(cli: Cli, arguments: list[str], remedy: str) -> None:
+    status, out, err = cli(*arguments)
+    assert status == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert remedy in err
+
+
+def test_a_wrong_setting_names_its_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_MAX_BATCH_ROWS", "many")
+    status, _, err = cli("models", "list")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "SERVING_MAX_BATCH_ROWS" in err
+    assert "'many'" in err
+
+
+def test_no_arguments_print_the_help(cli: Cli) -> None:
+    status, out, _ = cli()
+    assert status == 2
+    for command in ("serve", "train", "predict", "models"):
+        assert command in out
+
+
+def test_models_list_shows_each_version_and_which_is_served(cli: Cli, home: Path, tmp_path: Path) -> None:
+    newer = Store(home).add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
+    status, out, _ = cli("models", "list", "--json")
+    rows = {(row["name"], row["version"]): row["alias"] for row in json.loads(out)}
+    assert status == 0
+    assert rows[("cars", newer.manifest.version)] == ""
+    assert sorted(rows.values()) == ["", "production", "production", "production"]
+    assert newer.manifest.version in cli("models", "list")[1]
+
+
+def test_models_promote_moves_production_and_says_from_where(cli: Cli, home: Path, tmp_path: Path) -> None:
+    store = Store(home)
+    before = store.aliases().target("cars")
+    newer = store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
+    status, out, _ = cli("models", "promote", "cars", newer.manifest.version)
+    assert before is not None
+    assert (status, out) == (0, f"cars: {before.version} -> {newer.manifest.version}\n")
+    assert json.loads(cli("models", "show", "cars")[1])["version"] == newer.manifest.version
+    assert json.loads(cli("models", "show", "cars", before.version)[1])["version"] == before.version
+
+
+def test_promoting_an_altered_version_fails_and_changes_nothing(cli: Cli, home: Path, tmp_path: Path) -> None:
+    store = Store(home)
+    newer = store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
+    (newer.path / "model.onnx").write_bytes(b"altered")
+    before = store.aliases()
+    status, _, err = cli("models", "promote", "cars", newer.manifest.version)
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "sha256" in err
+    assert store.aliases() == before
+
+
+def test_predict_prints_one_record_as_the_graph_answers_it(cli: Cli, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "car.json").write_text(json.dumps(RECORD))
+    status, out, _ = cli("predict", "cars", "car.json")
+    target = Store(home).aliases().target("cars")
+    assert target is not None
+    expected = run_offline(Store(home).open("cars", target.version), CARS.parse([RECORD]))[0]
+    answer = json.loads(out)
+    assert status == 0
+    assert np.allclose([answer["value"], answer["low"], answer["high"]], expected, rtol=1e-6)
+    assert answer["unit"] == "mpg"
+
+
+def test_predict_refuses_one_bad_record_with_its_field(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "car.json").write_text(json.dumps(RECORD | {"weight": 1}))
+    status, out, err = cli("predict", "cars", "car.json")
+    assert (status, out) == (1, "")
+    assert "weight: must be a number from 500 to 9000 lb" in err
+
+
+def test_predict_writes_many_rows_to_a_csv_file_and_lists_what_failed(cli: Cli, tmp_path: Path) -> None:
+    lines = ["weight,horsepower,origin,mpg", *(f"{2000 + i},100,usa,20" for i in range(100)), "3000,,japan,30"]
+    (tmp_path / "cars.csv").write_text("\n".join(lines))
+    status, out, err = cli("predict", "cars", "cars.csv")
+    with (tmp_path / "cars-predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert status == 1
+    assert out == "100 predictions, 1 failures: cars-predictions.csv\n"
+    assert "100%" in err
+    assert len(rows) == 101
+    assert all(float(row["low"]) or float(row["value"]) for row in rows[:100])
+    assert rows[100]["value"] == ""
+    assert "horsepower" in rows[100]["error"]
+
+
+def test_predict_takes_a_folder_of_pictures_and_writes_jsonl(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "deep"
+    folder.mkdir(parents=True)
+    for i, row in enumerate(rows_of(IMAGE, 3, seed=2)):
+        Image.fromarray(row[:, :, 0]).save(folder / f"{i}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (folder / "notes.txt").write_text("not a picture")
+    status, _, _ = cli("predict", "clothes", "pictures", "--output", "out.jsonl")
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert status == 1
+    assert [Path(answer["source"]).name for answer in answers] == ["0.png", "1.png", "2.png", "broken.png"]
+    assert all(answer["label"] in IMAGE.labels for answer in answers[:3])
+    assert "broken PNG" in answers[3]["error"]
+
+
+def test_predict_takes_the_recent_end_of_a_series_in_a_csv_file(cli: Cli, home: Path, tmp_path: Path) -> None:
+    values = [10.0 + i for i in range(20)]
+    (tmp_path / "series.csv").write_text("date,OT\n" + "".join(f"d{i},{v}\n" for i, v in enumerate(values)))
+    status, out, _ = cli("predict", "heat", "series.csv")
+    target = Store(home).aliases().target("heat")
+    assert target is not None
+    rows = np.array(values[-SERIES.lookback :], dtype=np.float32).reshape(1, -1, 1)
+    expected = run_offline(Store(home).open("heat", target.version), rows)[0, :, 0]
+    assert status == 0
+    assert np.allclose(json.loads(out)["forecast"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "weight,origin\n1,usa\n", "a column 'horsepower' is needed"),
+        ("a.json", "{", "no valid JSON"),
+        ("a.json", '{"instances": []}', "hold no row"),
+        ("a.txt", "x", "takes JSON or CSV"),
+        ("a.csv", "\x80", "no valid CSV"),
+    ],
+)
+def test_predict_says_what_is_wrong_with_a_file(cli: Cli, tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    status, _, err = cli("predict", "cars", name)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert says in err
+
+
+def test_training_without_its_packages_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['training.pipeline'] = None\n"
+        "from keras_serving.main import run; sys.exit(run(['train', 'dnn']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "requirements/train.txt" in done.stderr
+
+
+def test_the_installed_command_knows_its_version() -> None:
+    command = Path(sys.executable).with_name("keras-serving")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("keras-serving, version ")
