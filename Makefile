@@ -53,6 +53,9 @@ format: $(VENV)/.test ## Format the code
 
 ##@ Train
 
+.PHONY: install-train
+install-train: $(VENV)/.train ## Install what training needs (TensorFlow and the like)
+
 .PHONY: train-all
 train-all: $(VENV)/.train ## Train the four shipped models anew into models/pretrained (about 45 minutes on two cores)
 	for name in dnn cnn regressor lstm; do $(BIN)/keras-serving train $$name --output models/pretrained/$$name || exit; done

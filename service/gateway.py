@@ -130,17 +130,15 @@ class Gateway:
             return
         finally:
             runtime.inflight -= 1
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", str(len(answer)).encode()),
-                    (b"x-request-id", request_id.encode()),
-                ],
-            }
-        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(answer)).encode()),
+            (b"x-request-id", request_id.encode()),
+        ]
+        if runtime.draining:
+            # So that no client sends its next request on a connection that is about to close.
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
     async def _refuse(self, error: Exception, name: str, request_id: str, started: float, send: Send) -> None:
