@@ -148,6 +148,8 @@ class _Epochs:
         document = json.loads((self.folder / "epochs.json").read_text(encoding="utf-8"))
         self.trainee.optimizer.build(self.trainee.trainable_variables)
         self.trainee.load_weights(self.folder / document["weights"])
+        for state, numbers in zip(self._random_states(), document["random"], strict=True):
+            state.assign(np.array(numbers, np.uint32))
         if not document["finished"] and document["epochs"] == self.last:
             # Cut off between the last epoch and the averaging that ends a fit.
             self.trainee.optimizer.finalize_variable_values(self.trainee.trainable_variables)
@@ -160,10 +162,21 @@ class _Epochs:
         # Two names in turn: the document always points at a complete file.
         weights = "fitted.weights.h5" if finished else f"epoch-{epochs % 2}.weights.h5"
         self.trainee.save_weights(self.folder / weights, overwrite=True)
-        document = {"epochs": epochs, "finished": finished, "weights": weights, "history": history}
+        random = [np.asarray(state).tolist() for state in self._random_states()]
+        document = {
+            "epochs": epochs,
+            "finished": finished,
+            "weights": weights,
+            "random": random,
+            "history": history,
+        }
         partial = self.folder / "epochs.json.partial"
         partial.write_text(json.dumps(document), encoding="utf-8")
         partial.replace(self.folder / "epochs.json")
+
+    def _random_states(self) -> list[keras.Variable]:
+        """Dropout's generators, which no weights file holds."""
+        return [v for v in self.trainee.non_trainable_variables if "seed_generator" in v.path]
 
     def callback(self, history: History) -> keras.callbacks.Callback:
         import keras

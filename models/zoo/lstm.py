@@ -33,7 +33,7 @@ class LstmConfig(BaseModel):
 
     members: int = Field(3, ge=1)
     units: int = Field(32, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     ridge: float = Field(100.0, gt=0)
 
 

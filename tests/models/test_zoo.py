@@ -1,0 +1,83 @@
+"""The zoo: one file an architecture, found by name; graphs take raw values and load without custom code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import HEAD, UnknownArchitectureError, architecture, architectures
+from tests.training.made_up import MADE_UP, tiny
+from training.config import config_path, load_config
+from training.datasets import data_set
+
+
+def test_the_zoo_is_the_files_of_its_folder() -> None:
+    folder = Path(__file__).parents[2] / "models" / "zoo"
+    assert set(architectures()) == {path.stem for path in folder.glob("[!_]*.py")}
+
+
+def test_an_unknown_architecture_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownArchitectureError, match="known: cnn, dnn, lstm, regressor"):
+        architecture("transformer")
+
+
+def test_the_zoo_imports_without_tensorflow() -> None:
+    code = "import sys, models; [models.architecture(n) for n in models.architectures()]; print('keras' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_a_graph_has_the_rows_that_its_task_says_and_loads_safely(name: str, tmp_path: Path) -> None:
+    import keras
+
+    definition, config = architecture(name), tiny(name)
+    known = data_set(definition.dataset)
+    assert known.task.kind == definition.task_kind
+    part = known.split(known.engineer(MADE_UP[known.name]()), config).train
+    facts = definition.facts(config.model, known.task, part.rows, part.values)
+    model = definition.build(config.model, known.task, facts)
+    assert model.input.name == "rows"
+    assert model.input.dtype == known.task.dtype
+    assert model.output.shape == (None, *known.task.output_shape)
+    assert model.get_layer(HEAD) is not None
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    outputs = model.predict(part.rows[:8], verbose=0)
+    np.testing.assert_array_equal(loaded.predict(part.rows[:8], verbose=0), outputs)
+    assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        ("textbook-dnn", 784 * 100 + 100 + 1010),
+        ("textbook-cnn", 320 + 18_496 + 7 * 7 * 64 * 128 + 128 + 1290),
+    ],
+)
+def test_the_textbook_networks_have_the_textbooks_parameters(config: str, parameters: int) -> None:
+    chosen = load_config(config_path(config))
+    model = architecture(chosen.architecture).build(chosen.model, data_set(chosen.dataset).task, {})
+    assert model.count_params() == parameters
+
+
+@pytest.mark.parametrize(("name", "most"), [("cnn", 400_000), ("dnn", 600_000)])
+def test_the_shipped_networks_are_small(name: str, most: int) -> None:
+    chosen = load_config(config_path(name))
+    assert architecture(name).build(chosen.model, data_set(chosen.dataset).task, {}).count_params() <= most
+
+
+@pytest.mark.parametrize("name", ["regressor", "lstm"])
+def test_intervals_stay_ordered_however_far_they_are_moved_in(name: str) -> None:
+    definition, config = architecture(name), tiny(name)
+    known = data_set(definition.dataset)
+    part = known.split(known.engineer(MADE_UP[known.name]()), config).train
+    facts = definition.facts(config.model, known.task, part.rows, part.values)
+    distance = -9.0 if name == "regressor" else [-9.0] * 24
+    model = definition.build(config.model, known.task, {**facts, "widen": distance})
+    value, low, high = np.moveaxis(model.predict(part.rows[:16], verbose=0), -1, 0)
+    np.testing.assert_array_equal(low, value)
+    np.testing.assert_array_equal(high, value)

@@ -1,0 +1,151 @@
+"""A whole run of each architecture on small made-up data ends in a bundle that both engines serve."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import architectures
+from models.bundle import Bundle
+from models.engines import check_golden, open_engine
+from tests.training.made_up import MADE_UP, load, tiny
+from training import export
+from training.config import TrainConfig
+from training.datasets import DataError, Raw
+from training.export import ExportError
+from training.pipeline import Loaded, train
+
+STAGES = [
+    "load",
+    "analyse",
+    "engineer features",
+    "validate data",
+    "split",
+    "build and fit",
+    "evaluate",
+    "publish",
+]
+
+
+@pytest.fixture(scope="module", params=architectures())
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, list[str], Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    said: list[str] = []
+    bundle = train(
+        tiny(request.param),
+        name=f"tiny-{request.param}",
+        publish_to=folder / "bundle",
+        load=load,
+        ledger=folder / "EVALUATIONS.md",
+        runs=folder / "runs",
+        progress=said.append,
+    )
+    return bundle, said, folder
+
+
+def test_the_stages_are_named_in_order(run: tuple[Bundle, list[str], Path]) -> None:
+    assert [line for line in run[1] if not line.startswith(" ")] == STAGES
+
+
+def test_the_bundle_verifies_and_its_golden_rows_hold_in_onnxruntime(run: tuple[Bundle, list[str], Path]) -> None:
+    bundle = Bundle.open(run[0].path)
+    bundle.verify()
+    assert len(bundle.golden()[0]) >= 256
+    engine = open_engine(bundle, kind="onnx")
+    assert check_golden(engine, bundle) <= 1e-4
+
+
+def test_the_bundle_is_self_describing(run: tuple[Bundle, list[str], Path]) -> None:
+    manifest = run[0].manifest
+    assert manifest.lineage.config["seed"] == 3
+    assert manifest.lineage.config_sha256 == TrainConfig.model_validate(manifest.lineage.config).sha256
+    assert manifest.lineage.data_location == "made up"
+    assert set(manifest.lineage.rows) == {"train", "validation", "test"}
+    assert manifest.figures[0].split == "test"
+    assert manifest.figures[0].baselines
+    assert {"plots/learning_curve.png", "card.md"} < set(manifest.files)
+    reference = run[0].reference()
+    assert all(sum(entry["counts"]) > 0 for entry in reference["inputs"] + reference["outputs"])
+
+
+def test_the_example_is_an_instance_that_the_task_parses(run: tuple[Bundle, list[str], Path]) -> None:
+    manifest = run[0].manifest
+    if manifest.task.kind == "image_classification":
+        assert isinstance(manifest.example, dict)
+        assert set(manifest.example) == {"b64"}
+    else:
+        assert manifest.task.parse([manifest.example]).shape == (1, *manifest.task.input_shape)
+
+
+def test_outputs_are_probabilities_or_ordered_intervals(run: tuple[Bundle, list[str], Path]) -> None:
+    outputs = run[0].golden()[1]
+    if run[0].manifest.task.kind == "image_classification":
+        np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+    else:
+        value, low, high = np.moveaxis(outputs, -1, 0)
+        assert (low <= value).all()
+        assert (value <= high).all()
+
+
+def test_the_look_at_the_test_rows_is_in_the_ledger(run: tuple[Bundle, list[str], Path]) -> None:
+    manifest = run[0].manifest
+    rows = (run[2] / "EVALUATIONS.md").read_text(encoding="utf-8").splitlines()[-1].split(" | ")
+    assert rows[1:4] == [manifest.name, manifest.version, manifest.lineage.config_sha256[:12]]
+    assert rows[4].startswith(f"{manifest.figures[0].name} {manifest.figures[0].value:.4f}")
+
+
+def test_a_finished_run_leaves_no_unfinished_fit_and_no_staging(run: tuple[Bundle, list[str], Path]) -> None:
+    assert sorted(path.name for path in run[2].iterdir()) in (
+        ["EVALUATIONS.md", "bundle"],
+        ["EVALUATIONS.md", "bundle", "runs"],
+    )
+    assert not list(run[2].glob("runs/*"))
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    where = {"ledger": tmp_path / "EVALUATIONS.md", "runs": tmp_path / "runs"}
+    config = tiny("regressor", folds=0)
+    golden = [
+        train(config, name="tiny", publish_to=tmp_path / n, load=load, progress=lambda _: None, **where).golden()[1]
+        for n in ("first", "second")
+    ]
+    np.testing.assert_array_equal(*golden)
+
+
+def test_a_new_bundle_replaces_the_old_one_only_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"publish_to": tmp_path / "bundle", "ledger": tmp_path / "EVALUATIONS.md", "runs": tmp_path / "runs"}
+    config = tiny("regressor", folds=0)
+    first = train(config, name="tiny", load=load, progress=lambda _: None, **where)
+    monkeypatch.setattr(export, "LIMIT", -1.0)
+    with pytest.raises(ExportError, match="ONNX and Keras must agree"):
+        train(config, name="tiny", load=load, progress=lambda _: None, **where)
+    assert Bundle.open(tmp_path / "bundle").manifest.version == first.manifest.version
+    # The refused run looked at the test rows too.
+    assert "not published" in (tmp_path / "EVALUATIONS.md").read_text(encoding="utf-8").splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_broken_data_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    def broken(config: TrainConfig, data_dir: Path | None) -> Loaded:
+        loaded = load(config, data_dir)
+        return replace(loaded, raw=Raw(loaded.raw.table.drop(columns="weight")))
+
+    said: list[str] = []
+    with pytest.raises(DataError, match="column weight is missing"):
+        train(
+            tiny("regressor"),
+            name="tiny",
+            publish_to=tmp_path / "bundle",
+            load=broken,
+            ledger=tmp_path / "EVALUATIONS.md",
+            progress=said.append,
+        )
+    assert said[-1] == "validate data"
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_architecture_has_made_up_data() -> None:
+    assert {tiny(name).dataset for name in architectures()} == set(MADE_UP)
