@@ -1,0 +1,118 @@
+"""JSON body to the list of instances."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from models.errors import DecodeError, InputError, ServingError
+from service.decode.json import decode_instances
+
+
+def invalid(body: bytes) -> InputError:
+    with pytest.raises(InputError) as caught:
+        decode_instances(body)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "instances", [[1], [[1, 2.5]], [{"weight": 3504}], [None], ["text"], [[[0, 255]]], [{"b64": "aGVsbG8="}]]
+)
+def test_the_instances_come_out_as_they_are(instances: list[Any]) -> None:
+    assert decode_instances(json.dumps({"instances": instances}).encode()) == instances
+
+
+def test_white_space_and_unicode_are_json() -> None:
+    assert decode_instances('\n { "instances" : [ "é" ] } \r\n'.encode()) == ["é"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{'instances': [1]}",
+        b'{"instances": [1,]}',
+        b'{"instances": [01]}',
+        b'{"instances": ["\xff"]}',
+        b'{"instances": [1]} x',
+        b'{"instances": [1]',
+        b'\xef\xbb\xbf{"instances": [1]}',
+        '{"instances": [1]}'.encode("utf-16"),
+        b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"instances": [' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"]}",
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_what_is_no_json_is_refused_and_never_overflows(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="not valid JSON"):
+        decode_instances(body)
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
+def test_words_that_json_does_not_have_are_refused_with_the_remedy(word: bytes) -> None:
+    with pytest.raises(DecodeError, match="JSON has no NaN or Infinity"):
+        decode_instances(b'{"instances": [[1, ' + word + b"]]}")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"null", b'"instances"', b"[1, 2, 3]"])
+def test_a_document_that_is_no_object_is_refused(body: bytes) -> None:
+    error = invalid(body)
+    assert error.field == "body"
+    assert error.remedy == 'Send {"instances": [...]}.'
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"inputs": [1]}', b'{"Instances": [1]}'])
+def test_a_document_without_instances_is_refused(body: bytes) -> None:
+    assert invalid(body).field == "instances"
+
+
+def test_the_members_that_were_found_instead_are_named() -> None:
+    assert invalid(b'{"inputs": [1]}').received == "'inputs'"
+
+
+def test_another_member_is_refused_by_name() -> None:
+    assert invalid(b'{"instances": [1], "signature_name": "x"}').field == "signature_name"
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "null", "7", '"text"', "true"])
+def test_instances_are_a_list_with_something_in_it(value: str) -> None:
+    error = invalid(f'{{"instances": {value}}}'.encode())
+    assert error.field == "instances"
+    assert "at least one" in error.rule
+
+
+@pytest.mark.parametrize("word", ["true", "false"])
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ("[1, {}]", "instances[1]"),
+        ("[[1, {}]]", "instances[0][1]"),
+        ("[[1], [[1, 2], [3, {}]]]", "instances[1][1][1]"),
+        ("[[[[1, 2, {}]]]]", "instances[0][0][0][2]"),
+    ],
+)
+def test_a_boolean_in_the_place_of_a_number_is_refused_with_its_path(word: str, form: str, field: str) -> None:
+    error = invalid(f'{{"instances": {form.format(word)}}}'.encode())
+    assert error.field == field
+    assert error.received == word
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert decode_instances(b'{"instances": [[1e2, 2E1]]}') == [[100.0, 20.0]]
+
+
+def test_an_error_does_not_echo_the_body() -> None:
+    assert len(str(invalid(json.dumps({"x" * 10**5: 1}).encode()))) < 300
+    assert len(str(invalid(json.dumps({"instances": [1], "x" * 10**5: 1}).encode()))) < 300
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]",:instace0e1tru-+. \\', max_size=60).map(str.encode))
+@examples(max_examples=150, deadline=None)
+def test_any_bytes_are_instances_or_an_error_of_ours(body: bytes) -> None:
+    with contextlib.suppress(ServingError):
+        assert decode_instances(body)

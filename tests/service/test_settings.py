@@ -1,0 +1,92 @@
+"""Every setting comes from one place, typed, and a wrong one is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import PRETRAINED, Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("SERVING_")]:
+        monkeypatch.delenv(name)
+
+
+def test_without_an_environment_everything_has_a_default() -> None:
+    settings = Settings.load()
+    assert settings.pretrained == PRETRAINED
+    assert settings.models == ()
+    assert settings.engine == "auto"
+    assert settings.home == Path.home() / ".keras-serving"
+
+
+def test_the_environment_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SERVING_MAX_BATCH_ROWS", "128")
+    monkeypatch.setenv("SERVING_HOME", str(tmp_path))
+    monkeypatch.setenv("MAX_QUEUE_ROWS", "1")
+    settings = Settings.load()
+    assert (settings.max_batch_rows, settings.home, settings.max_queue_rows) == (128, tmp_path, 2048)
+
+
+@pytest.mark.parametrize(
+    ("text", "models"), [("cnn", ("cnn",)), ("cnn,dnn", ("cnn", "dnn")), (" cnn , dnn ,", ("cnn", "dnn")), ("", ())]
+)
+def test_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str, models: tuple[str, ...]) -> None:
+    monkeypatch.setenv("SERVING_MODELS", text)
+    assert Settings.load().models == models
+
+
+@pytest.mark.parametrize("text", ["../up", "CNN", "cnn;dnn", "a/b"])
+def test_a_model_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SERVING_MODELS", text)
+    with pytest.raises(SettingsError, match=r"SERVING_MODELS: .*is no model name"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MAX_BATCH_ROWS", "0"),
+        ("MAX_BATCH_ROWS", "many"),
+        ("MAX_BODY_BYTES", "1023"),
+        ("ENGINE", "torch"),
+        ("DEVICE", "tpu"),
+        ("THREADS", "0"),
+        ("WORKERS", "65"),
+        ("POLL_S", "0"),
+        ("POLL_S", "nan"),
+        ("INLINE_MS", "-1"),
+        ("DRAIN_S", "inf"),
+        ("LOG_LEVEL", "debug"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"SERVING_{name}", text)
+    with pytest.raises(SettingsError, match=f"^SERVING_{name}: .*Received: '{text}'"):
+        Settings.load()
+
+
+def test_a_queue_that_could_not_hold_a_request_is_refused() -> None:
+    with pytest.raises(SettingsError, match="max_request_rows must not exceed max_queue_rows"):
+        Settings.load(max_queue_rows=10, max_request_rows=11)
+    assert Settings.load(max_queue_rows=10, max_request_rows=10).max_request_rows == 10
+
+
+def test_what_the_program_passes_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_WORKERS", "3")
+    assert Settings.load(workers=2).workers == 2
+
+
+@pytest.mark.parametrize("change", [{"workers": 2}, {"home": Path()}])
+def test_settings_cannot_be_changed(change: dict[str, Any]) -> None:
+    settings = Settings.load()
+    for name, value in change.items():
+        with pytest.raises(ValidationError):
+            setattr(settings, name, value)
