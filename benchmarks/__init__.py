@@ -1,0 +1,1 @@
+"""Us and peers side by side in one run."""

@@ -1,0 +1,109 @@
+"""Checks from inside the running container: what it may do, what it holds, and that every shipped model answers.
+
+Fed to the container's own Python by image_test.sh; exits 1 with one line for each failure.
+"""
+
+import http.client
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.task import ImageClassification, TabularRegression
+from service.settings import PRETRAINED
+
+ROWS = 32
+failures: list[str] = []
+
+
+def require(good: bool, message: str) -> None:
+    """Note ``message`` unless ``good``."""
+    if not good:
+        failures.append(message)
+
+
+def call(method: str, path: str, document: Any = None) -> tuple[int, bytes]:
+    """Status and body of one request to the service."""
+    connection = http.client.HTTPConnection("127.0.0.1", 3000, timeout=30)
+    body = None if document is None else json.dumps(document)
+    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def check_confinement() -> None:
+    """A numeric user without capabilities, on a root file system that nobody can write."""
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    require(os.getuid() == 10001 and os.getgid() == 10001, f"uid {os.getuid()}, gid {os.getgid()}")
+    for name in ("CapEff", "CapPrm", "CapBnd"):
+        require(int(status[name], 16) == 0, f"{name} is {status[name]}")
+    require(status["NoNewPrivs"].strip() == "1", "new privileges are possible")
+    require(bool(os.statvfs("/").f_flag & os.ST_RDONLY), "the root file system can be written")
+    main = Path("/proc/1/cmdline").read_bytes().split(b"\0")
+    # Signals reach process 1 only.
+    require(any(b"bentoml" in word for word in main), f"process 1 is {main}, not the server")
+
+
+def check_contents() -> None:
+    """No TensorFlow, no installer."""
+    for module in ("tensorflow", "keras", "pip", "setuptools"):
+        require(importlib.util.find_spec(module) is None, f"{module} is in the image")
+
+
+def instance(task: Any, row: NDArray[Any]) -> Any:
+    """A row as a client would send it."""
+    if isinstance(task, TabularRegression):
+        return task.record(row)
+    return row[..., 0].tolist() if row.shape[-1] == 1 else row.tolist()
+
+
+def numbers(task: Any, answer: dict[str, Any]) -> list[float]:
+    """The numbers of an answer, in the order of the output row."""
+    if isinstance(task, ImageClassification):
+        return list(answer["probabilities"].values())
+    if isinstance(task, TabularRegression):
+        return [answer["value"], answer["low"], answer["high"]]
+    return list(np.column_stack([answer["forecast"], answer["low"], answer["high"]]).ravel())
+
+
+def check_model(folder: Path) -> None:
+    """The model answers golden rows as it did when it was trained."""
+    bundle = Bundle.open(folder)
+    manifest, task = bundle.manifest, bundle.manifest.task
+    rows, outputs = (array[:ROWS] for array in bundle.golden())
+    status, body = call("POST", f"/predict/{manifest.name}", {"instances": [instance(task, row) for row in rows]})
+    require(status == 200, f"{manifest.name}: status {status}: {body[:300]!r}")
+    if status != 200:
+        return
+    document = json.loads(body)
+    require(document["version"] == manifest.version, f"{manifest.name}: version {document['version']} answered")
+    received = np.array([numbers(task, answer) for answer in document["predictions"]])
+    expected = outputs.reshape(len(outputs), -1).astype(float)
+    close = received.shape == expected.shape and np.allclose(received, expected, rtol=1e-5, atol=1e-4)
+    require(close, f"{manifest.name}: the answers differ from the golden ones")
+    print(f"{manifest.name}:{manifest.version}: {len(rows)} golden rows answered")
+
+
+def main() -> int:
+    """Run every check."""
+    check_confinement()
+    check_contents()
+    folders = sorted(path.parent for path in PRETRAINED.glob("*/manifest.json"))
+    require(bool(folders), "no model is in the image")
+    for folder in folders:
+        check_model(folder)
+    status, body = call("GET", "/metrics")
+    require(status == 200 and b"serving_requests_total" in body, f"/metrics: status {status}")
+    for failure in failures:
+        print(f"image-check: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
