@@ -65,6 +65,8 @@ def targets(task: TabularRegression, facts: Facts, rows: np.ndarray, values: np.
 
 def build(config: RegressorConfig, task: TabularRegression, facts: Facts) -> keras.Model:
     """Raw units and category codes (n, fields) to (n, 3): low <= value <= high, the target's unit."""
+    from math import exp
+
     import keras
     from keras import layers, ops
 
@@ -102,8 +104,9 @@ def build(config: RegressorConfig, task: TabularRegression, facts: Facts) -> ker
     below = ops.relu(value - mean[:, 1:2] + facts.get("widen", 0.0))
     above = ops.relu(mean[:, 2:3] - value + facts.get("widen", 0.0))
     ends = layers.Concatenate()([value, value - below, value + above])
-    logarithm = layers.Rescaling(facts["target_deviation"], facts["target_mean"], name="logarithm")(ends)
-    return keras.Model(rows, ops.exp(logarithm), name="regressor")
+    # The mean is multiplied after the exponential: adding it before would lose a digit in float32.
+    ratio = ops.exp(layers.Rescaling(facts["target_deviation"], name="logarithm")(ends))
+    return keras.Model(rows, layers.Rescaling(exp(facts["target_mean"]), name="unit")(ratio), name="regressor")
 
 
 ARCHITECTURE = Architecture(
