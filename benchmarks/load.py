@@ -144,6 +144,8 @@ class Checker:
             received = [number for row in rows for number in row]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return f"unexpected form ({error}): {body[:200]!r}"
+        if not all(isinstance(number, int | float) for number in received):
+            return f"not only numbers: {body[:200]!r}"
         expected = self._expected[index]
         if len(received) != len(expected):
             return f"{len(received)} numbers instead of {len(expected)}"

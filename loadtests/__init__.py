@@ -1,0 +1,1 @@
+"""Locust users whose every answer is checked."""

@@ -1,0 +1,145 @@
+"""What can be said about the image and the compose file without building or running them."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = ROOT / "deploy" / "compose.yaml"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """``(instruction, rest)`` of each line of the Dockerfile, continuations joined."""
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.strip().split(maxsplit=1)[0], line.strip().split(maxsplit=1)[1]) for line in lines]
+
+
+def values(name: str) -> list[str]:
+    return [rest for instruction, rest in instructions() if instruction == name]
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return document
+
+
+def health_command() -> list[str]:
+    command: list[str] = json.loads(values("HEALTHCHECK")[0].partition("CMD ")[2])
+    return command
+
+
+def test_every_base_image_is_an_argument_with_a_tag() -> None:
+    base = next(value for value in values("ARG") if value.startswith("BASE="))
+    image, _, tag = base.removeprefix("BASE=").rpartition(":")
+    assert image
+    assert tag not in ("", "latest")
+    assert "@" not in base, "a digest that nobody looked up is worse than a tag"
+    assert all(value.split()[0] == "${BASE}" for value in values("FROM"))
+    assert len(values("FROM")) == 2
+
+
+def test_the_user_is_numeric_and_not_root() -> None:
+    assert values("USER") == ["10001:10001"]
+
+
+def test_the_entry_point_is_in_exec_form_so_that_signals_arrive() -> None:
+    assert [json.loads(value) for value in values("ENTRYPOINT")] == [["keras-serving", "serve", "--host", "0.0.0.0"]]  # noqa: S104
+    assert values("STOPSIGNAL") == ["SIGTERM"]
+
+
+def test_the_health_check_needs_no_curl_and_is_the_same_in_compose() -> None:
+    assert health_command()[0] == "python3"
+    assert compose()["services"]["serving"]["healthcheck"]["test"] == ["CMD", *health_command()]
+
+
+def test_only_hash_pinned_packages_are_installed() -> None:
+    installs = re.findall(r"\binstall\s[^&]*", " && ".join(values("RUN")))
+    assert len(installs) == 3
+    assert all("--require-hashes" in command or "--no-index" in command for command in installs)
+
+
+def test_there_is_no_tensorflow_in_what_is_installed() -> None:
+    assert not re.search(r"^(tensorflow|keras)\b", (ROOT / "requirements" / "serve.txt").read_text(), re.MULTILINE)
+    copied = " ".join(values("COPY"))
+    assert re.findall(r"requirements/(\w+)\.txt", copied) == ["build", "serve"]
+
+
+def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    allowed = {rule[1:] for rule in rules if rule.startswith("!")}
+    copied = {
+        source
+        for value in values("COPY")
+        if "--from" not in value
+        for source in value.split()[:-1]
+        if not source.startswith("--")
+    }
+    assert copied == allowed
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_state_lies_on_the_volume_and_the_code_is_never_written() -> None:
+    environment = dict(re.findall(r"(\w+)=(\S+)", values("ENV")[-1]))
+    assert [environment["SERVING_HOME"]] == values("VOLUME")
+    assert environment["HOME"] == environment["SERVING_HOME"]
+    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
+    serving = compose()["services"]["serving"]
+    assert [volume.split(":")[1] for volume in serving["volumes"]] == values("VOLUME")
+    assert any(mount.startswith("/tmp:") for mount in serving["tmpfs"])  # noqa: S108
+
+
+@pytest.mark.parametrize("name", sorted(compose()["services"]))
+def test_every_container_is_confined(name: str) -> None:
+    service = compose()["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    image = service["image"].removesuffix("}").rpartition(":-")[2]
+    assert ":" in image
+    assert not image.endswith(":latest")
+
+
+def test_compose_waits_longer_than_the_drain_before_it_kills() -> None:
+    grace = compose()["services"]["serving"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) >= Settings(_env_file=None).drain_s + 20
+
+
+def test_compose_points_at_files_and_volumes_that_exist() -> None:
+    document = compose()
+    assert (COMPOSE.parent / document["services"]["serving"]["build"]["context"] / "Dockerfile").is_file()
+    for service in document["services"].values():
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            assert source in document["volumes"] or (COMPOSE.parent / source).is_dir()
+    assert (PROMETHEUS / "prometheus.yml").is_file()
+
+
+def test_prometheus_scrapes_the_service_where_compose_runs_it() -> None:
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    job = next(job for job in jobs if job["job_name"] == "keras-serving")
+    host, port = job["static_configs"][0]["targets"][0].split(":")
+    assert host in compose()["services"]
+    assert values("EXPOSE") == [port]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_promtool_accepts_the_configuration() -> None:
+    subprocess.run(["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_the_image_test_is_valid_bash() -> None:
+    subprocess.run(["bash", "-n", str(ROOT / "deploy" / "image_test.sh")], check=True, capture_output=True)
