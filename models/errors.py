@@ -35,10 +35,6 @@ class InputError(ServingError):
         self.remedy = remedy
         super().__init__(f"{field}: {rule}. Received: {received}. {remedy}")
 
-    def within(self, prefix: str) -> "InputError":
-        """The same error with ``prefix`` in front of the path."""
-        return InputError(prefix + self.field, self.rule, self.received, self.remedy)
-
 
 class BundleError(ServingError):
     """A bundle that is incomplete, altered, or of an unknown kind."""
