@@ -182,7 +182,8 @@ def _headers(scope: Scope) -> tuple[bytes, int | None, bytes]:
         if key == b"content-type":
             content_type = value
         elif key == b"content-length":
-            length = int(value)
+            # What is no number declares nothing: the body is counted anyway.
+            length = int(value) if value.isdigit() else None
         elif key == b"x-request-id":
             request_id = value
     return content_type, length, request_id
