@@ -1,0 +1,177 @@
+"""Health, metrics, what is served, and the documentation."""
+
+from pathlib import Path
+
+import prometheus_client
+import pytest
+
+from models.bundle import ONNX
+from models.store import Store
+from service.routes import bentoml_route, owned
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.service.asgi import Client
+from tests.service.conftest import StartRuntime, client_of
+from tests.service.test_metrics import samples
+
+
+@pytest.mark.parametrize("path", ["/livez", "/healthz"])
+async def test_a_process_is_alive_while_it_loads(settings: Settings, path: str) -> None:
+    answer = await client_of(Runtime.create(settings))("GET", path)
+    assert (answer.status, answer.json) == (200, {"status": "alive"})
+
+
+async def test_a_worker_is_not_ready_while_it_loads(settings: Settings) -> None:
+    answer = await client_of(Runtime.create(settings))("GET", "/readyz")
+    assert (answer.status, answer.json["status"], answer.json["models"]) == (503, "loading", {})
+
+
+async def test_a_worker_is_ready_once_it_has_loaded_and_tells_the_versions(client: Client, store: Store) -> None:
+    answer = await client("GET", "/readyz")
+    assert answer.status == 200
+    assert answer.json["status"] == "ready"
+    assert answer.json["models"] == {name: store.versions(name)[0] for name in ("cars", "clothes", "heat")}
+    assert answer.json["problems"] == {}
+
+
+async def test_a_worker_that_drains_is_not_ready_but_alive(client: Client, runtime: Runtime) -> None:
+    runtime.draining = True
+    answer = await client("GET", "/readyz")
+    assert (answer.status, answer.json["status"]) == (503, "draining")
+    assert (await client("GET", "/livez")).status == 200
+
+
+async def test_a_worker_without_any_model_is_not_ready(
+    start_runtime: StartRuntime, settings: Settings, tmp_path: Path
+) -> None:
+    empty = settings.model_copy(update={"home": tmp_path / "empty", "pretrained": tmp_path / "none"})
+    answer = await client_of(await start_runtime(empty))("GET", "/readyz")
+    assert (answer.status, answer.json["status"]) == (503, "no model is served")
+
+
+@pytest.fixture
+async def crippled(start_runtime: StartRuntime, settings: Settings, store: Store, tmp_path: Path) -> Client:
+    """A service whose model ``cars`` is corrupt."""
+    (store.home / "models" / "cars" / store.versions("cars")[0] / ONNX).write_bytes(b"x")
+    return client_of(await start_runtime(settings.model_copy(update={"pretrained": tmp_path / "none"})))
+
+
+async def test_one_corrupt_model_leaves_the_worker_ready_and_is_told(crippled: Client) -> None:
+    answer = await crippled("GET", "/readyz")
+    assert answer.status == 200
+    assert sorted(answer.json["models"]) == ["clothes", "heat"]
+    assert "sha256" in answer.json["problems"]["cars"]
+    assert "sha256" in (await crippled("GET", "/models")).json["problems"]["cars"]
+    alone = await crippled("GET", "/models/cars")
+    assert alone.status == 503
+    assert "sha256" in alone.json["problem"]
+
+
+async def test_the_models_are_listed_with_version_kind_and_quality(client: Client, store: Store) -> None:
+    models = (await client("GET", "/models")).json["models"]
+    assert [model["name"] for model in models] == ["cars", "clothes", "heat"]
+    assert models[0] == {
+        "name": "cars",
+        "version": store.versions("cars")[0],
+        "kind": "tabular_regression",
+        "architecture": "linear",
+        "figures": {"accuracy": 0.9},
+        "predict": "/predict/cars",
+    }
+
+
+@pytest.mark.parametrize("name", ["cars", "clothes", "heat"])
+async def test_a_model_is_described_with_a_request_that_it_answers(client: Client, name: str) -> None:
+    answer = await client("GET", f"/models/{name}")
+    assert answer.status == 200
+    found = answer.json
+    assert found["row"]["dtype"] in {"uint8", "float32"}
+    assert found["figures"][0]["baselines"] == {"majority": 0.3}
+    assert found["running"]["engine"] == "onnx"
+    assert "application/json" in found["media_types"]
+    import json
+
+    body = json.dumps(found["example"]).encode()
+    prediction = await client("POST", found["predict"], body, headers={"content-type": "application/json"})
+    assert prediction.status == 200, prediction.body
+
+
+async def test_an_unknown_model_is_404_with_the_known_names(client: Client) -> None:
+    answer = await client("GET", "/models/trains")
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "cars, clothes, heat" in answer.json["detail"]
+
+
+async def test_a_model_is_503_while_it_is_loaded(settings: Settings) -> None:
+    answer = await client_of(Runtime.create(settings))("GET", "/models/cars")
+    assert answer.status == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/models", "/models/cars", "/openapi.json", "/docs"])
+async def test_these_routes_are_read_only(client: Client, path: str) -> None:
+    answer = await client("POST", path)
+    assert answer.status == 405
+    assert "GET" in answer.headers["allow"]
+
+
+async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, runtime: Runtime) -> None:
+    body = b'{"instances": [{"weight": 3504, "horsepower": 130, "origin": "usa"}]}'
+    await client("POST", "/predict/cars", body, headers={"content-type": "application/json"})
+    answer = await client("GET", "/metrics")
+    assert answer.headers["content-type"] == prometheus_client.CONTENT_TYPE_LATEST
+    found = samples(answer.body.decode())
+    assert found['serving_predictions_total{model="cars"}'] == 1
+    assert found["serving_inflight{}"] == 0
+    assert found['serving_queue_depth{model="cars"}'] == 0
+    assert sum(value for name, value in found.items() if name.startswith("serving_model_info")) == 3
+    assert found['serving_model_reloads_total{model="cars",result="success"}'] == 1
+
+
+async def test_the_root_leads_to_the_documentation(client: Client) -> None:
+    answer = await client("GET", "/")
+    assert (answer.status, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_the_documentation_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    answer = await client("GET", "/docs")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert b"http://" not in answer.body
+    assert b"https://" not in answer.body
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "unsafe-eval" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/", "/"),
+        ("/models", "/models"),
+        ("/models/cars", "/models/{model}"),
+        ("/models/", "/models/{model}"),
+        ("/models/cars/x", None),
+        ("/livez/", None),
+        ("/predict", None),
+        ("/LIVEZ", None),
+        ("", None),
+    ],
+)
+def test_a_path_belongs_to_one_route_of_ours_or_to_none(path: str, route: str | None) -> None:
+    assert owned(path) == route
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/predict", "/predict"),
+        ("/static_content/swagger-ui.css", "/static_content"),
+        ("/docs.json", "/docs.json"),
+        ("/static_contents", None),
+        ("/nowhere", None),
+    ],
+)
+def test_bentomls_routes_have_a_name_for_the_metrics(path: str, route: str | None) -> None:
+    assert bentoml_route(path) == route
