@@ -47,7 +47,8 @@ def check_confinement() -> None:
     require(bool(os.statvfs("/").f_flag & os.ST_RDONLY), "the root file system can be written")
     main = Path("/proc/1/cmdline").read_bytes().split(b"\0")
     # Signals reach process 1 only.
-    require(any(b"bentoml" in word for word in main), f"process 1 is {main}, not the server")
+    server = any(b"bentoml" in word or b"keras-serving" in word for word in main)
+    require(server, f"process 1 is {main}, not the server")
 
 
 def check_contents() -> None:

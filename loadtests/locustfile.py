@@ -54,7 +54,8 @@ def judge(environment: Environment, **_: Any) -> None:
     """Set the exit status. Only the process that holds everybody's statistics can."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    options, total = environment.parsed_options, environment.stats.total
+    options: Any = environment.parsed_options
+    total = environment.stats.total
     broken = []
     if total.num_requests == 0:
         broken.append("no request was answered")

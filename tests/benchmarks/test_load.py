@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,9 +63,9 @@ async def serving(respond: Respond) -> AsyncIterator[tuple[int, list[int]]]:
         yield server.sockets[0].getsockname()[1], asked
 
 
-def plan(port: int = 1, **changes: object) -> Plan:
+def plan(port: int = 1, **changes: Any) -> Plan:
     usual = Plan(port, "/predict", BODIES, EXPECTED, "rows", 2, seconds=30, warm_up_s=0, max_requests=60)
-    return replace(usual, **changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)
 
 
 def test_percentile_is_the_smallest_value_that_the_share_does_not_exceed() -> None:
@@ -197,7 +198,7 @@ def test_the_last_digit_may_differ() -> None:
         {"expected": [[1.0]]},
     ],
 )
-def test_a_plan_is_bounded_and_stays_on_this_machine(changes: dict[str, object]) -> None:
+def test_a_plan_is_bounded_and_stays_on_this_machine(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"loopback|must be"):
         plan(**changes)
 
