@@ -64,7 +64,7 @@ train-all: $(VENV)/.train ## Train the four shipped models anew into models/pret
 
 .PHONY: loadtest
 loadtest: $(VENV)/.test ## Locust against a server that it starts; report in reports/loadtest.html
-	$(BIN)/python -m loadtests.run $(ARGS)
+	$(BIN)/python -m loadtests $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md

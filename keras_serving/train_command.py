@@ -8,6 +8,7 @@ import click
 from keras_serving.models_commands import open_store
 from models import architectures
 from models.bundle import is_name
+from service.settings import Settings
 
 
 @click.command()
@@ -53,11 +54,22 @@ def train(architecture: str, name: str | None, config: Path | None, data_dir: Pa
         if chosen.architecture != architecture:
             raise click.UsageError(f"{config} is a configuration of {chosen.architecture}, not of {architecture}.")
         if output is not None:
-            pipeline.train(chosen, name=name, publish_to=output, data_dir=data_dir, progress=click.echo)
+            ledger = output.resolve().parent / "EVALUATIONS.md"
+            pipeline.train(chosen, name=name, publish_to=output, data_dir=data_dir, ledger=ledger, progress=click.echo)
             return
+        # Where it may write: the package itself may be installed read-only.
+        home = Settings.load().home
         with tempfile.TemporaryDirectory() as folder:
             staged = Path(folder) / name
-            pipeline.train(chosen, name=name, publish_to=staged, data_dir=data_dir, progress=click.echo)
+            pipeline.train(
+                chosen,
+                name=name,
+                publish_to=staged,
+                data_dir=data_dir,
+                ledger=home / "EVALUATIONS.md",
+                runs=home / "fits",
+                progress=click.echo,
+            )
             store = open_store()
             manifest = store.add(staged).manifest
     except ConfigError as error:
