@@ -113,12 +113,18 @@ def test_extreme_shapes_are_no_error(size: tuple[int, int]) -> None:
 
 
 def test_sixteen_bits_are_scaled_to_eight_and_not_clipped() -> None:
-    values = np.full((28, 28), 0x8080, np.uint16)
-    values[0, 0], values[0, 1] = 0, 0xFFFF
-    image = open_picture(encoded(Image.fromarray(values)), max_pixels=LIMIT)
+    eight = np.arange(28 * 28, dtype=np.uint16).reshape(28, 28) % 256
+    image = open_picture(encoded(Image.fromarray(eight * 257)), max_pixels=LIMIT)
     array, applied = prepare("stretch_v1", image, 28, 28, 1)
     assert applied == ("16 bits to 8",)
-    assert (array[0, 0, 0], array[0, 1, 0], array[5, 5, 0]) == (0, 255, 128)
+    np.testing.assert_array_equal(array[:, :, 0], eight)
+
+
+@pytest.mark.parametrize(("background", "negated"), [(127, False), (128, True)])
+def test_a_background_is_light_from_the_middle_on(background: int, negated: bool) -> None:
+    image = Image.new("L", (60, 60), background)
+    image.paste(60, (20, 20, 40, 40))
+    assert ("negated" in prepared(image)[1]) is negated
 
 
 def test_transparency_is_laid_on_white() -> None:

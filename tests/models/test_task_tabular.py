@@ -60,6 +60,14 @@ def test_a_value_outside_its_field_is_refused_with_its_path(bad: Any) -> None:
     assert error.rule == "must be a number from 500 to 9000 lb"
 
 
+@pytest.mark.parametrize("bad", [True, False])
+def test_a_boolean_is_no_number_though_its_value_would_be_in_range(bad: bool) -> None:
+    task = TabularRegression(fields=(Number(name="doors", low=0, high=10),), target="mpg", unit="mpg")
+    with pytest.raises(InputError) as caught:
+        task.parse([{"doors": bad}])
+    assert caught.value.field == "instances[0].doors"
+
+
 def test_in_a_list_the_path_is_the_index() -> None:
     assert refused([[3504, 130, "usa"], [3504, 5, "usa"]]).field == "instances[1][1]"
 
