@@ -169,12 +169,14 @@ class Loader:
         # In a thread: on a network volume even stat can take its time.
         stamp = await loop.run_in_executor(self._thread, self.store.stamp)
         if stamp != self._stamp or self._document_error:
+            if stamp is None and self.served:
+                # It never goes away on purpose: a file being restored, or a volume that is gone.
+                self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
+                return
             try:
                 document = await loop.run_in_executor(self._thread, self.store.aliases)
             except BundleError as error:
-                if str(error) != self._document_error:
-                    logger.error("what is served stays as it is: %s", error)  # noqa: TRY400 - the message says all
-                self._document_error = str(error)
+                self._keep(str(error))
                 return
             self._document_error = ""
             self._stamp = stamp
@@ -188,6 +190,12 @@ class Loader:
                 self.failures.pop(name, None)
             elif failure is None or failure.target != target or monotonic() >= failure.retry_at:
                 await self._switch(loop, name, target)
+
+    def _keep(self, reason: str) -> None:
+        """Go on with what is served although the alias document cannot be followed."""
+        if reason != self._document_error:
+            logger.error("what is served stays as it is: %s", reason)
+        self._document_error = reason
 
     def _targets(self, document: Aliases) -> dict[str, Target]:
         names = self.settings.models or tuple(sorted(document.models))

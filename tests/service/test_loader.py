@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import GOLDEN, MANIFEST, ONNX, Bundle
+from models.bundle import GOLDEN, KERAS, MANIFEST, ONNX, Bundle
 from models.errors import UnknownModelError
 from models.store import ALIASES, Store
 from service.errors import NotReadyError
@@ -165,6 +165,8 @@ def damage(store: Store, newer: Bundle, how: str) -> None:
     version, digest = newer.manifest.version, newer.manifest.digest
     if how == "altered graph":
         (newer.path / ONNX).write_bytes(b"x" * newer.manifest.files[ONNX].bytes)
+    elif how == "altered file that only training reads":
+        (newer.path / KERAS).write_bytes(b"x" * newer.manifest.files[KERAS].bytes)
     elif how == "missing golden rows":
         (newer.path / GOLDEN).unlink()
     elif how == "half-copied":
@@ -198,6 +200,7 @@ def reseal(bundle: Bundle) -> Bundle:
 
 BAD = {
     "altered graph": "sha256",
+    "altered file that only training reads": "sha256",
     "missing golden rows": "cannot be read",
     "half-copied": "no readable manifest",
     "another digest": "is not the bundle that was promoted",
@@ -298,6 +301,34 @@ async def test_a_corrupt_alias_document_keeps_what_is_served_and_is_told_until_i
     await until(lambda: not loader.problems())
     store.set_alias("cars", newer.manifest.version)
     await until(lambda: version_of(loader) == newer.manifest.version)
+
+
+async def test_an_alias_document_that_goes_away_keeps_what_is_served_until_it_is_back(
+    started: Started, settings: Settings, store: Store
+) -> None:
+    loader = await started(settings)
+    served = dict(loader.served)
+    away = store.home / "aliases.bak"
+    (store.home / ALIASES).rename(away)
+    await until(loader.problems)
+    assert "no alias document" in loader.problems()["aliases"]
+    assert loader.served == served
+    away.rename(store.home / ALIASES)
+    await until(lambda: not loader.problems())
+    assert loader.served == served
+
+
+async def test_the_document_that_was_there_before_a_corrupt_one_ends_the_problem(
+    started: Started, settings: Settings, store: Store
+) -> None:
+    loader = await started(settings)
+    before = store.home / "aliases.bak"
+    before.hardlink_to(store.home / ALIASES)
+    (store.home / "broken").write_bytes(b"{")
+    (store.home / "broken").replace(store.home / ALIASES)
+    await until(loader.problems)
+    before.replace(store.home / ALIASES)  # The same file, so the same stamp as at the start.
+    await until(lambda: not loader.problems())
 
 
 async def test_a_model_whose_alias_is_taken_away_is_no_longer_served(
