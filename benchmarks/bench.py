@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ceiling import fixed_answers
-from benchmarks.load import Checker, Plan, Summary
+from benchmarks.checker import Checker
+from benchmarks.plan import Plan, Summary
 from benchmarks.report import Round, machine, medians, targets, to_markdown
 from benchmarks.servers import BenchmarkError, Contender, contenders, picture_bodies, running
 from models.bundle import ONNX, Bundle

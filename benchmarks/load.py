@@ -10,86 +10,15 @@ import base64
 import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from ipaddress import ip_address
 from time import perf_counter, process_time
 from typing import Any, cast
 
 import uvloop
 
-# Different correct byte sequences remembered for one request: batches of other sizes differ in the last digit.
-_REMEMBERED = 64
-
-Reader = Callable[[bytes], list[list[float]]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to send, for how long, and what must come back.
-
-    Attributes:
-        port: Of the server, which is at ``host``, a loopback address.
-        path: Of every request.
-        bodies: JSON bodies in base64, sent in turn.
-        expected: For each body its output rows, flattened to numbers.
-        reader: Name in `READERS`: how to get these numbers from an answer.
-        connections: Kept-alive connections, each with one request under way.
-        seconds: Duration that is measured.
-        warm_up_s: Duration before that, checked but not measured.
-        max_requests: Stop early after as many.
-        tolerance: Largest accepted absolute difference of a number.
-    """
-
-    port: int
-    path: str
-    bodies: Sequence[str]
-    expected: Sequence[Sequence[float]]
-    reader: str
-    connections: int
-    seconds: float
-    warm_up_s: float = 1.0
-    max_requests: int = 2_000_000
-    tolerance: float = 1e-4
-    host: str = "127.0.0.1"
-
-    def __post_init__(self) -> None:
-        if not ip_address(self.host).is_loopback:
-            raise ValueError(f"host must be a loopback address. Received: {self.host}. Load your own machine only.")
-        if not 0 < self.seconds <= 600 or not 1 <= self.connections <= 1024:
-            raise ValueError("seconds must be above 0 and at most 600, connections from 1 to 1024")
-        if not self.bodies or len(self.bodies) != len(self.expected):
-            raise ValueError("there must be at least one body, and expected numbers for each")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What came back. Latencies in milliseconds, of correct answers only.
-
-    Attributes:
-        correct: Answers with status 200 and the expected numbers.
-        wrong: Answers with status 200 and other content.
-        refused: Answers with another status.
-        broken: Connections that ended early, or did not speak HTTP as expected.
-        first_problem: The first wrong, refused or broken one, for people.
-        seconds: Measured duration.
-        requests_per_s: Correct answers a second.
-        generator_cpu: Share of one core that the generator used; near 1 it measures itself.
-    """
-
-    connections: int
-    correct: int
-    wrong: int
-    refused: int
-    broken: int
-    first_problem: str
-    seconds: float
-    requests_per_s: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    max_ms: float
-    generator_cpu: float
+from benchmarks.checker import Checker
+from benchmarks.plan import Plan, Summary
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -98,64 +27,6 @@ def percentile(ordered: Sequence[float], share: float) -> float:
         return float("nan")
     rank = -int(-share * len(ordered) // 1)  # ceiling
     return ordered[max(rank, 1) - 1]
-
-
-def _read_serving(body: bytes) -> list[list[float]]:
-    """Our service: the probabilities of each prediction, whose label must be the likeliest."""
-    rows = []
-    for prediction in json.loads(body)["predictions"]:
-        probabilities = prediction["probabilities"]
-        if prediction["label"] != max(probabilities, key=probabilities.__getitem__):
-            raise ValueError(f"label {prediction['label']} is not the likeliest of {probabilities}")
-        rows.append(list(probabilities.values()))
-    return rows
-
-
-def _read_rows(body: bytes) -> list[list[float]]:
-    """A BentoML API that returns an array."""
-    rows: list[list[float]] = json.loads(body)
-    return rows
-
-
-READERS: dict[str, Reader] = {"serving": _read_serving, "rows": _read_rows}
-
-
-class Checker:
-    """Compares every answer with what is expected, and parses only what it has not seen before.
-
-    An answer whose significant part equals, byte for byte, one that was parsed and found right is right too.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._expected = plan.expected
-        self._tolerance = plan.tolerance
-        self._read = READERS[plan.reader]
-        # What precedes it names the request and differs each time.
-        self._marker = b'"predictions":' if plan.reader == "serving" else b""
-        self._right: list[set[bytes]] = [set() for _ in plan.bodies]
-
-    def wrong(self, index: int, body: bytes) -> str:
-        """Why ``body`` is no right answer to request ``index``; empty if it is one."""
-        significant = body[body.find(self._marker) :] if self._marker else body
-        if significant in self._right[index]:
-            return ""
-        try:
-            rows = self._read(body)
-            received = [number for row in rows for number in row]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"unexpected form ({error}): {body[:200]!r}"
-        if not all(isinstance(number, int | float) for number in received):
-            return f"not only numbers: {body[:200]!r}"
-        expected = self._expected[index]
-        if len(received) != len(expected):
-            return f"{len(received)} numbers instead of {len(expected)}"
-        for got, want in zip(received, expected, strict=True):
-            # Written so that NaN fails.
-            if not abs(got - want) <= self._tolerance:
-                return f"{got} instead of {want}"
-        if len(self._right[index]) < _REMEMBERED:
-            self._right[index].add(significant)
-        return ""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.load import Summary
+from benchmarks.plan import Summary
 from benchmarks.servers import Memory
 
 # Against the stock service at the same number of connections.

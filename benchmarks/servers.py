@@ -33,7 +33,7 @@ class Contender:
         environment: Variables on top of the caller's.
         path: Of predictions.
         member: Member of the JSON body that holds the rows.
-        reader: Name in `benchmarks.load.READERS`.
+        reader: Name in `benchmarks.checker.READERS`.
     """
 
     name: str

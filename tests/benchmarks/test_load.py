@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import Checker, Plan, generate, percentile
+from benchmarks.checker import Checker
+from benchmarks.load import generate, percentile
+from benchmarks.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from benchmarks.load import Summary
+from benchmarks.plan import Summary
 from benchmarks.report import Round, machine, medians, targets, to_markdown
 from benchmarks.servers import Memory
 

@@ -1,0 +1,69 @@
+"""Whether an answer is the right one, found out cheaply enough to ask of every answer."""
+
+import json
+from collections.abc import Callable
+
+from benchmarks.plan import Plan
+
+# Different correct byte sequences remembered for one request: batches of other sizes differ in the last digit.
+_REMEMBERED = 64
+
+Reader = Callable[[bytes], list[list[float]]]
+
+
+def _read_serving(body: bytes) -> list[list[float]]:
+    """Our service: the probabilities of each prediction, whose label must be the likeliest."""
+    rows = []
+    for prediction in json.loads(body)["predictions"]:
+        probabilities = prediction["probabilities"]
+        if prediction["label"] != max(probabilities, key=probabilities.__getitem__):
+            raise ValueError(f"label {prediction['label']} is not the likeliest of {probabilities}")
+        rows.append(list(probabilities.values()))
+    return rows
+
+
+def _read_rows(body: bytes) -> list[list[float]]:
+    """A BentoML API that returns an array."""
+    rows: list[list[float]] = json.loads(body)
+    return rows
+
+
+READERS: dict[str, Reader] = {"serving": _read_serving, "rows": _read_rows}
+
+
+class Checker:
+    """Compares every answer with what is expected, and parses only what it has not seen before.
+
+    An answer whose significant part equals, byte for byte, one that was parsed and found right is right too.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._expected = plan.expected
+        self._tolerance = plan.tolerance
+        self._read = READERS[plan.reader]
+        # What precedes it names the request and differs each time.
+        self._marker = b'"predictions":' if plan.reader == "serving" else b""
+        self._right: list[set[bytes]] = [set() for _ in plan.bodies]
+
+    def wrong(self, index: int, body: bytes) -> str:
+        """Why ``body`` is no right answer to request ``index``; empty if it is one."""
+        significant = body[body.find(self._marker) :] if self._marker else body
+        if significant in self._right[index]:
+            return ""
+        try:
+            rows = self._read(body)
+            received = [number for row in rows for number in row]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"unexpected form ({error}): {body[:200]!r}"
+        if not all(isinstance(number, int | float) for number in received):
+            return f"not only numbers: {body[:200]!r}"
+        expected = self._expected[index]
+        if len(received) != len(expected):
+            return f"{len(received)} numbers instead of {len(expected)}"
+        for got, want in zip(received, expected, strict=True):
+            # Written so that NaN fails.
+            if not abs(got - want) <= self._tolerance:
+                return f"{got} instead of {want}"
+        if len(self._right[index]) < _REMEMBERED:
+            self._right[index].add(significant)
+        return ""
