@@ -41,8 +41,12 @@ def test_the_name_of_the_field_does_not_matter() -> None:
     assert decode(form(part(b"1", b'form-data; name="anything"; filename="x"'))) == [b"1"]
 
 
-def test_a_preamble_and_an_epilogue_are_no_error() -> None:
+def test_an_epilogue_is_no_error() -> None:
     assert decode(form(part(b"1")) + b"\r\n") == [b"1"]
+
+
+def test_the_line_break_after_the_last_boundary_may_be_missing() -> None:
+    assert decode(form(part(b"1"))[:-2]) == [b"1"]
 
 
 def test_a_quoted_boundary_is_a_boundary() -> None:
@@ -113,6 +117,12 @@ def test_a_form_that_is_broken_or_has_no_file_is_refused(body: bytes) -> None:
 def test_oversized_part_headers_are_refused(more: bytes) -> None:
     with pytest.raises(ServingError, match="header"):
         decode(form(part(more=more)))
+
+
+@pytest.mark.parametrize("cut", [3, 4, 10, 20, 60])
+def test_a_form_whose_last_file_was_cut_is_refused_though_the_first_is_whole(cut: int) -> None:
+    with pytest.raises(DecodeError, match="sent whole"):
+        decode(form(part(b"1"), part(b"2"))[:-cut])
 
 
 def test_the_headers_of_each_part_count_for_themselves() -> None:
