@@ -1,5 +1,6 @@
 """`keras-serving train`."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def train(architecture: str, name: str | None, config: Path | None, data_dir: Pa
     name = name or architecture
     if not is_name(name):
         raise click.UsageError(f"--name {name!r}: use lower case letters, digits, - and _, a letter first.")
+    # TensorFlow's C++ logs of ordinary starts would bury our lines; what matters reaches Python as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from training import pipeline
         from training.config import ConfigError, config_path, load_config
