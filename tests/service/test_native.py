@@ -1,8 +1,12 @@
 """Our own wire format: every body that it takes, and the answers."""
 
+import asyncio
 import base64
 import io
 import json
+import struct
+import threading
+import zlib
 from typing import Any
 
 import httpx
@@ -13,7 +17,8 @@ from PIL import Image
 from models.errors import DecodeError, InputError
 from models.task import Task
 from service.errors import MediaTypeError, TooLargeError
-from service.protocols.native import FORM, JSON, NPY, decode, decode_query, encode, media_types, predictions
+from service.protocols import native
+from service.protocols.native import FORM, JSON, NPY, Decoded, decode, decode_query, encode, media_types, predictions
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, LABELS, SERIES, example_of, rows_of
 from tests.conftest import MakeBundle
@@ -105,6 +110,59 @@ async def test_a_large_body_is_decoded_beside_the_loop_to_the_same_rows() -> Non
     settings = Settings.load(max_picture_pixels=90_000)
     assert len(png(pixels)) > 48 * 1024
     assert (await decode(IMAGE, b"image/png", png(pixels), settings)).rows.shape == (1, 28, 28, 1)
+
+
+def form_of(*files: bytes) -> tuple[str, bytes]:
+    request = httpx.Request("POST", "http://localhost/", files=[("f", (f"{i}", data)) for i, data in enumerate(files)])
+    return request.headers["content-type"], request.read()
+
+
+def twice_declared(first: tuple[int, int], second: tuple[int, int]) -> bytes:
+    """A PNG with two headers."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    headers = b"".join(chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)) for size in (first, second))
+    return b"\x89PNG\r\n\x1a\n" + headers + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+LARGE = np.zeros((2000, 2000), np.uint8)  # 4 million pixels in 5 kB
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "inline"),
+    [
+        ("image/png", png(), True),
+        (JSON, body_of(PIXELS.tolist()), True),
+        (NPY, npy(PIXELS), True),
+        ("image/png", png(LARGE), False),
+        ("image/png", twice_declared((9, 9), (2000, 2000)), False),
+        (JSON, body_of(b64(png(LARGE))), False),
+        (JSON, body_of(b64(png(LARGE))).replace(b"b64", b"\\u0062\\u0036\\u0034"), False),
+        (*form_of(png(LARGE)), False),
+        ("image/png", b"\x89PNG", False),
+    ],
+    ids=["png", "lists", "npy", "large png", "png with two headers", "base64", "escaped base64", "form", "cut png"],
+)
+async def test_the_loop_decodes_only_what_cannot_hold_many_pixels(
+    content_type: str, body: bytes, inline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(body) < 20_000
+    threads: list[threading.Thread] = []
+
+    def spy(*_: object) -> Decoded:
+        threads.append(threading.current_thread())
+        return Decoded(np.zeros((1, 28, 28, 1), np.uint8))
+
+    monkeypatch.setattr(native, "decode_body", spy)
+    await decode(IMAGE, content_type.encode(), body, SETTINGS)
+    assert (threads == [threading.current_thread()]) is inline
+
+
+async def test_records_are_decoded_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "to_thread", lambda *_: pytest.fail("in a thread"))
+    await rows_from(CARS, JSON, body_of(*[example_of(CARS)] * 4))
 
 
 @pytest.mark.parametrize("place", [0, 2])
