@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -9,9 +10,7 @@ from pathlib import Path
 import click
 
 import service
-from models.bundle import Bundle
 from models.errors import BundleError
-from models.store import Store
 from service.settings import Settings
 
 
@@ -37,26 +36,29 @@ def serve(models: str | None, host: str, port: int, workers: int | None, engine:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"SERVING_HOME {settings.home} cannot be written: {error.strerror}.") from None
-    environment = os.environ | {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
     # The server runs in another folder, so paths must not depend on this one.
     paths = {"home": settings.home.resolve(), "pretrained": settings.pretrained.resolve()}
-    environment |= {f"SERVING_{name.upper()}": str(value) for name, value in (chosen | paths).items()}
-    command = [
-        *(sys.executable, "-m", "bentoml", "serve", "service.app:KerasServing"),
+    os.environ |= {f"SERVING_{name.upper()}": str(value) for name, value in (chosen | paths).items()}
+    os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
+    sys.argv = [
+        *("bentoml", "serve", "service.app:KerasServing"),
         # Where our packages lie, so that a folder `service` where the command is typed does not come first.
         *("--working-dir", str(Path(service.__file__).resolve().parent.parent)),
         *("--host", host, "--port", str(port)),
         # Longer than the idle time of the usual load balancers (60 s), which would else reuse a closed connection.
         *("--timeout-keep-alive", "75"),
     ]
-    sys.stdout.flush()
-    os.execve(sys.executable, command, environment)  # noqa: S606 - replaces this process, so that signals reach the server
+    # In this process: starting another interpreter would import the same again, for a third of a second.
+    runpy.run_module("bentoml", run_name="__main__", alter_sys=True)
 
 
 def _require_known(settings: Settings) -> None:
     """Refuse names that neither the store nor the shipped bundles have."""
     if not settings.models:
         return
+    from models.bundle import Bundle
+    from models.store import Store
+
     known = set(Store(settings.home).names())
     for folder in settings.pretrained.iterdir() if settings.pretrained.is_dir() else ():
         # A broken bundle is the loader's to report; here only the names matter.

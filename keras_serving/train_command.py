@@ -8,7 +8,7 @@ import click
 
 from keras_serving.models_commands import open_store
 from models import architectures
-from models.bundle import is_name
+from models.names import is_name
 from service.settings import Settings
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from models.errors import BundleError
+from models.names import is_name, is_version
 from models.task import Task
 
 MANIFEST = "manifest.json"
@@ -33,22 +34,9 @@ REFERENCE = "reference.json"
 CARD = "card.md"
 
 MANIFEST_VERSION = 1
-# Names reach the file system and URLs: an allow-list, never joined unchecked. BentoML's tags allow no upper case.
-NAME_PATTERN = r"[a-z][a-z0-9]*([-_][a-z0-9]+)*"
-VERSION_PATTERN = r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}"
 FILE_PATTERN = r"([a-z0-9_-]+/)?[A-Za-z0-9_-]+(\.[a-z0-9]+)+"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-def is_name(text: str) -> bool:
-    """Whether ``text`` can be a model's or an alias's name: lower case, digits, - and _, at most 63 characters."""
-    return len(text) <= 63 and re.fullmatch(NAME_PATTERN, text) is not None
-
-
-def is_version(text: str) -> bool:
-    """Whether ``text`` has the form of a version, such as ``20260131-235959-0123abcd``."""
-    return re.fullmatch(VERSION_PATTERN, text) is not None
 
 
 def _require(good: bool, text: str, what: str) -> str:

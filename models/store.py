@@ -19,8 +19,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.bundle import Bundle, is_name, is_version
+from models.bundle import Bundle
 from models.errors import BundleError, ConflictError, UnknownModelError
+from models.names import is_name, is_version
 
 PRODUCTION = "production"
 ALIASES = "aliases.json"

@@ -1,4 +1,8 @@
-"""The BentoML service, and nothing else: the composition root."""
+"""The BentoML service, and nothing else: the composition root.
+
+BentoML's supervisor imports this module too, only to learn the name and the number of workers. What only a worker needs
+is imported where it is used, which makes the start a fifth of a second shorter.
+"""
 
 import asyncio
 import logging
@@ -6,22 +10,20 @@ import signal
 import uuid
 from http import HTTPStatus
 from types import FrameType
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import bentoml
-import orjson
 from _bentoml_sdk.service import Service
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from models.errors import ServingError
 from service.errors import status_of
-from service.gateway import App, Gateway
-from service.openapi import openapi_document
-from service.protocols import native
-from service.routes import build_routes
-from service.runtime import Runtime
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.gateway import App
+    from service.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +44,25 @@ class FrontDoorService(Service[Any]):
     Overrides two members that BentoML does not document as hooks; tests/service/test_bentoml_contract.py pins them.
     """
 
-    runtime: ClassVar[Runtime | None] = None
+    runtime: "ClassVar[Runtime | None]" = None
 
-    def to_asgi(self, is_main: bool = True) -> App:
+    def to_asgi(self, is_main: bool = True) -> "App":
         """The application of one worker process."""
+        from service.gateway import App, Gateway
+        from service.routes import build_routes
+        from service.runtime import Runtime
+
         settings = Settings.load()
         _configure_logging(settings.log_level)
         runtime = FrontDoorService.runtime = Runtime.create(settings)
+        runtime.loader.prepare()
         return Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
 
     @property
     def openapi_spec(self) -> _Document:
         """Our document in the place of the one that BentoML would generate."""
+        from service.openapi import openapi_document
+
         served = self.runtime.loader.served.values() if self.runtime else ()
         return _Document(openapi_document([version.manifest for version in served]))
 
@@ -128,6 +137,10 @@ class KerasServing:
     @bentoml.api
     async def predict(self, model: str, instances: list[Any]) -> dict[str, Any]:
         """The answer of POST /predict/{model}, from the same queue, for BentoML's clients."""
+        import orjson
+
+        from service.protocols import native
+
         runtime = self.runtime
         try:
             served = runtime.loader.find(model)

@@ -8,9 +8,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from models.bundle import Bundle, Manifest
 from models.engines import Engine, check_golden, open_engine
 from models.errors import BundleError, ServingError, UnknownModelError
-from models.store import PRODUCTION, Aliases, Store, Target
+from models.store import PRODUCTION, Aliases, Seeded, Store, Target
 from service.batcher import Batcher
 from service.errors import NotReadyError
 from service.metrics import Metrics, ModelMetrics
@@ -99,10 +98,33 @@ class Loader:
     _stamp: tuple[int, int] | None = None
     _retiring: set[asyncio.Task[None]] = field(default_factory=set)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="loader"))
+    _prepared: Future[Seeded] | None = None
+    _early: dict[tuple[str, Target], Future[Served]] = field(default_factory=dict)
     _follower: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        """Begin to seed and to load in the loader's thread, beside the rest of the process's start."""
+        if self._prepared is None:
+            self._prepared = self._thread.submit(self._prepare)
+
+    def _prepare(self) -> Seeded:
+        seeded = self.store.seed(self.settings.pretrained)
+        try:
+            wanted = self._targets(self.store.aliases())
+        except BundleError:
+            return seeded  # The first pass reports the broken document.
+        for name, target in wanted.items():
+            early: Future[Served] = Future()
+            try:
+                early.set_result(self._load(name, target))
+            except Exception as error:
+                early.set_exception(error)
+            self._early[name, target] = early
+        return seeded
 
     def start(self) -> None:
         """Begin loading, then following; returns at once."""
+        self.prepare()
         self._follower = asyncio.get_running_loop().create_task(self._run(), name="loader")
 
     async def close(self) -> None:
@@ -142,8 +164,9 @@ class Loader:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        assert self._prepared is not None  # noqa: S101 - start() came first
         try:
-            seeded = await loop.run_in_executor(self._thread, self.store.seed, self.settings.pretrained)
+            seeded = await asyncio.wrap_future(self._prepared)
             for tag in seeded.waiting:
                 logger.info("%s is new in the store and not served; keras-serving models promote switches to it", tag)
             for name, reason in seeded.failed.items():
@@ -209,7 +232,9 @@ class Loader:
     async def _switch(self, loop: asyncio.AbstractEventLoop, name: str, target: Target) -> None:
         """Load ``target`` and let it answer for ``name``; on any failure the old version goes on."""
         try:
-            fresh = await loop.run_in_executor(self._thread, partial(self._load, name, target))
+            early = self._early.pop((name, target), None)
+            loaded = early or self._thread.submit(self._load, name, target)
+            fresh = await asyncio.wrap_future(loaded)
         except Exception as error:
             reason = str(error) or type(error).__name__
             logger.error("%s:%s is not served: %s", name, target.version, reason)  # noqa: TRY400
@@ -253,7 +278,7 @@ class Loader:
         settings = self.settings
         engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
         difference = check_golden(engine, bundle)
-        latency_ms = _measure(engine, bundle, settings.max_batch_rows)
+        latency_ms = _measure(engine, bundle, settings.max_batch_rows, settings.inline_ms)
         recorder = self.metrics.model(name)
         batcher = Batcher(
             name,
@@ -269,8 +294,12 @@ class Loader:
         )
 
 
-def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int) -> dict[int, float]:
-    """Warm the engine up, and time it at 1, 2, 4, ... rows: median milliseconds a batch."""
+def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int, enough_ms: float) -> dict[int, float]:
+    """Warm the engine up, and time it at 1, 2, 4, ... rows: median milliseconds a batch.
+
+    Ends with the first batch that takes longer than ``enough_ms``: what is larger decides nothing, and starting is
+    a matter of tenths of a second.
+    """
     golden, _ = bundle.golden()
     latency: dict[int, float] = {}
     rows = 1
@@ -282,6 +311,8 @@ def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int) -> dict[int, f
             engine.run(batch)
             times.append(perf_counter() - started)
         latency[rows] = sorted(times)[_WARM_UP_RUNS // 2] * 1000
+        if latency[rows] > enough_ms:
+            break
         rows *= 2
     return latency
 

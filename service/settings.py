@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from models.bundle import is_name
 from models.errors import ServingError
+from models.names import is_name
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
 

@@ -24,10 +24,9 @@ from models.bundle import (
     Figure,
     FileEntry,
     Manifest,
-    is_name,
-    is_version,
 )
 from models.errors import BundleError
+from models.names import is_name, is_version
 from tests.bundles import CARS, CREATED, IMAGE, SERIES, make_bundle
 from tests.conftest import MakeBundle
 
