@@ -74,7 +74,9 @@ def _answers(
         decoded: list[native.Decoded | str] = []
         for _, instance in chunk:
             try:
-                decoded.append(native.decode_values(task, [instance], settings))
+                decoded.append(
+                    native.decode_body(task, b"application/json", orjson.dumps({"instances": [instance]}), settings)
+                )
             except ServingError as error:
                 decoded.append(str(error).replace("instances[0].", "").replace("instances[0]", "row"))
         good = [one for one in decoded if not isinstance(one, str)]

@@ -39,6 +39,11 @@ FILE_PATTERN = r"([a-z0-9_-]+/)?[A-Za-z0-9_-]+(\.[a-z0-9]+)+"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def label(path: Path) -> str:
+    """A bundle's folder in an error: its last two parts, since errors reach clients and no more of the path should."""
+    return "/".join(path.parts[-2:])
+
+
 def _require(good: bool, text: str, what: str) -> str:
     if not good:
         raise ValueError(f"{text!r} is no {what}")
@@ -177,14 +182,14 @@ class Bundle:
             data = (path / MANIFEST).read_bytes()
         except OSError as error:
             raise BundleError(
-                f"{path}: no readable {MANIFEST} ({error.strerror}). A bundle is a folder with one."
+                f"{label(path)}: no readable {MANIFEST} ({error.strerror}). A bundle is a folder with one."
             ) from None
         try:
             document = json.loads(data)
             found = document.get("manifest_version") if isinstance(document, dict) else None
             if found != MANIFEST_VERSION:
                 raise BundleError(
-                    f"{path}: manifest_version must be {MANIFEST_VERSION}. Received: {found!r}. "
+                    f"{label(path)}: manifest_version must be {MANIFEST_VERSION}. Received: {found!r}. "
                     "Update keras-serving, or export the bundle anew."
                 )
             manifest = Manifest.model_validate_json(data)
@@ -193,11 +198,11 @@ class Bundle:
         except (ValueError, RecursionError) as error:
             detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise BundleError(
-                f"{path}: {MANIFEST} is not valid: {detail}. Take the bundle from its source again."
+                f"{label(path)}: {MANIFEST} is not valid: {detail}. Take the bundle from its source again."
             ) from None
         if altered:
             raise BundleError(
-                f"{path}: {MANIFEST} was altered after it was written. Take the bundle from its source again."
+                f"{label(path)}: {MANIFEST} was altered after it was written. Take the bundle from its source again."
             )
         return cls(path, manifest)
 
@@ -226,9 +231,15 @@ class Bundle:
         )
         missing = {KERAS, GOLDEN, REFERENCE, CARD} - set(names)
         if missing:
-            raise BundleError(f"{directory}: a bundle needs {', '.join(sorted(missing))}. Write it before sealing.")
+            raise BundleError(
+                f"{label(directory)}: a bundle needs {', '.join(sorted(missing))}. Write it before sealing."
+            )
         files = {}
         for entry in names:
+            if not re.fullmatch(FILE_PATTERN, entry):
+                raise BundleError(
+                    f"{label(directory)}: {entry!r} can be no file of a bundle. Remove it before sealing."
+                )
             data = (directory / entry).read_bytes()
             files[entry] = FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         created = (created or datetime.now(UTC)).replace(microsecond=0)
@@ -258,18 +269,19 @@ class Bundle:
         """
         entry = self.manifest.files.get(name)
         if entry is None:
-            raise BundleError(f"{self.path}: the manifest lists no {name}. Export the bundle with it.")
+            raise BundleError(f"{label(self.path)}: the manifest lists no {name}. Export the bundle with it.")
         try:
             with (self.path / name).open("rb") as file:
                 # One byte more than expected, so that a file that grew is noticed and never read whole.
                 data = file.read(entry.bytes + 1)
         except OSError as error:
             raise BundleError(
-                f"{self.path}: {name} cannot be read ({error.strerror}). Take the bundle from its source again."
+                f"{label(self.path)}: {name} cannot be read ({error.strerror}). Take the bundle from its source again."
             ) from None
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise BundleError(
-                f"{self.path}: {name} does not match the manifest's sha256. Take the bundle from its source again."
+                f"{label(self.path)}: {name} does not match the manifest's sha256. "
+                "Take the bundle from its source again."
             )
         return data
 

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.bundle import Bundle
+from models.bundle import Bundle, label
 from models.errors import BundleError, ConflictError, UnknownModelError
 from models.names import is_name, is_version
 
@@ -98,16 +98,14 @@ class Store:
             return Aliases()
         except OSError as error:
             raise BundleError(
-                f"{self._aliases} cannot be read: {error.strerror}. Check the volume and its permissions."
+                f"{ALIASES} cannot be read: {error.strerror}. Check the volume and its permissions."
             ) from None
         try:
             return Aliases.model_validate_json(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "document"
-            raise BundleError(
-                f"{self._aliases} is not valid at {where}: {first['msg']}. Restore it from a backup."
-            ) from None
+            raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
 
     def stamp(self) -> tuple[int, int] | None:
         """A value that changes whenever the alias document is replaced; cheap enough to poll."""
@@ -148,7 +146,7 @@ class Store:
         bundle = Bundle.open(self._models / name / version)
         if (bundle.manifest.name, bundle.manifest.version) != (name, version):
             raise BundleError(
-                f"{bundle.path}: the manifest says {bundle.manifest.name}:{bundle.manifest.version}. "
+                f"{label(bundle.path)}: the manifest says {bundle.manifest.name}:{bundle.manifest.version}. "
                 "Add the bundle to the store anew."
             )
         return bundle

@@ -75,6 +75,8 @@ def _configure_logging(level: str) -> None:
         logger_.propagate = False
         logger_.setLevel(level)
     logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_no_client_error)
+    # It warns of each malformed form, which the client is told already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _is_no_client_error(record: logging.LogRecord) -> bool:

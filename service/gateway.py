@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.metrics import UNMATCHED
 from service.protocols import native
-from service.routes import bentoml_route, owned
+from service.routes import REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
 
 Scope = MutableMapping[str, Any]
@@ -78,6 +78,7 @@ class Gateway:
         route = owned(path)
         try:
             if route is not None:
+                scope[REQUEST_ID] = self._next_id()
                 await self._routes(scope, receive, watch)
             elif (route := bentoml_route(path)) is not None:
                 await self._inner(scope, receive, watch)

@@ -5,16 +5,20 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from models.errors import ServingError
-from service.errors import NotReadyError, problem
+from service.errors import MethodError, NotReadyError, problem
 from service.loader import Served
 from service.openapi import openapi_document
 from service.protocols.native import media_types
 from service.runtime import Runtime
+
+REQUEST_ID = "serving.request_id"
+"""Key of the request id in an ASGI scope."""
 
 _OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs"})
 _MODEL_ROUTE = "/models/{model}"
@@ -156,8 +160,10 @@ def build_routes(runtime: Runtime) -> Starlette:
     def index(_: Request) -> Response:
         return RedirectResponse("/docs")
 
-    async def refuse(_: Request, error: Exception) -> Response:
-        status, headers, body = problem(error, "-")
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):  # Starlette's way to say that a route has no such method.
+            error = MethodError(request.method, (error.headers or {}).get("Allow", "GET"))
+        status, headers, body = problem(error, request.scope.get(REQUEST_ID, "-"))
         return Response(body, status, {key.decode(): value.decode() for key, value in headers})
 
     # Plain functions would each take a thread; none of these waits for anything.
@@ -180,5 +186,5 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),
         ],
-        exception_handlers={ServingError: refuse},
+        exception_handlers={ServingError: refuse, HTTPException: refuse},
     )

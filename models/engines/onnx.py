@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.bundle import ONNX, Bundle
+from models.bundle import ONNX, Bundle, label
 from models.errors import EngineError
 
 
@@ -33,11 +33,13 @@ class OnnxEngine:
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:
-            raise EngineError(f"onnxruntime refuses {bundle.path / ONNX}: {error}. Export the bundle anew.") from error
+            raise EngineError(
+                f"onnxruntime refuses {label(bundle.path)}/{ONNX}: {error}. Export the bundle anew."
+            ) from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise EngineError(
-                f"{bundle.path / ONNX}: a graph has one input and one output. Received: "
+                f"{label(bundle.path)}/{ONNX}: a graph has one input and one output. Received: "
                 f"{[i.name for i in inputs]} and {[o.name for o in outputs]}. Export the bundle anew."
             )
         # A CUDA provider that cannot start falls back to the CPU with a log line only.

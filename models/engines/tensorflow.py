@@ -1,12 +1,13 @@
 """TensorFlow on ``model.keras``: for bundles that cannot be exported, and as a second opinion."""
 
 import os
+import tempfile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import KERAS, Bundle
+from models.bundle import KERAS, Bundle, label
 from models.errors import EngineError
 
 # A compiled function is traced once a shape: batches are padded to one of these row counts.
@@ -41,16 +42,19 @@ class TensorFlowEngine:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:
             pass  # An earlier engine in this process has set them.
-        bundle.read(KERAS)  # Verified before Keras deserialises anything of it.
         self._tf = tf
         self.device = "gpu" if gpus else "cpu"
         self.in_flight = 2 if gpus else 1
         self._placement = "/GPU:0" if gpus else "/CPU:0"
+        verified = bundle.read(KERAS)
         try:
-            with tf.device(self._placement):
-                model = keras.saving.load_model(bundle.path / KERAS, compile=False, safe_mode=True)
+            # Keras loads from a path only: a copy of the verified bytes, so that what was hashed is what is loaded.
+            with tempfile.NamedTemporaryFile(suffix=".keras") as file, tf.device(self._placement):
+                file.write(verified)
+                file.flush()
+                model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
         except Exception as error:
-            raise EngineError(f"Keras refuses {bundle.path / KERAS}: {error}") from error
+            raise EngineError(f"Keras refuses {label(bundle.path)}/{KERAS}: {error}") from error
         task = bundle.manifest.task
         signature = tf.TensorSpec((None, *task.input_shape), task.dtype)
         self._function = tf.function(lambda rows: model(rows, training=False), input_signature=[signature])

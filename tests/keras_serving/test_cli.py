@@ -203,3 +203,10 @@ def test_the_installed_command_knows_its_version() -> None:
     command = Path(sys.executable).with_name("keras-serving")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("keras-serving, version ")
+
+
+def test_predict_refuses_booleans_in_a_picture_as_the_service_does(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"instances": [[[True] * 28] * 28]}))
+    status, _, err = cli("predict", "clothes", "a.json")
+    assert status == 1
+    assert "must be a number" in err

@@ -361,3 +361,9 @@ def test_a_figure_is_a_finite_number(value: float) -> None:
 def test_a_hash_is_64_hexadecimal_digits(sha256: str) -> None:
     with pytest.raises(ValidationError):
         FileEntry(sha256=sha256, bytes=0)
+
+
+def test_a_stray_file_is_named_and_not_sealed(copy: Path, intact: Bundle) -> None:
+    (copy / ".DS_Store").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"'\.DS_Store' can be no file of a bundle"):
+        reseal(copy, intact.manifest)

@@ -56,6 +56,13 @@ async def crippled(start_runtime: StartRuntime, settings: Settings, store: Store
     return client_of(await start_runtime(settings.model_copy(update={"pretrained": tmp_path / "none"})))
 
 
+async def test_problems_tell_clients_no_path_of_the_machine(crippled: Client, home: Path) -> None:
+    for path in ("/readyz", "/models", "/models/cars"):
+        answer = await crippled("GET", path)
+        assert b"sha256" in answer.body
+        assert str(home).encode() not in answer.body
+
+
 async def test_one_corrupt_model_leaves_the_worker_ready_and_is_told(crippled: Client) -> None:
     answer = await crippled("GET", "/readyz")
     assert answer.status == 200
@@ -114,6 +121,8 @@ async def test_these_routes_are_read_only(client: Client, path: str) -> None:
     answer = await client("POST", path)
     assert answer.status == 405
     assert "GET" in answer.headers["allow"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["request_id"] == answer.headers["x-request-id"] != "-"
 
 
 async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, runtime: Runtime) -> None:
