@@ -137,6 +137,17 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_engine_error(bundle_of: MakeBu
         open_engine(bundle_of(), kind="onnx", device="gpu")
 
 
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="needs a GPU and requirements/gpu.txt",
+)
+def test_onnx_on_a_gpu_passes_the_golden_rows_with_two_batches_in_flight(bundle_of: MakeBundle) -> None:
+    bundle = bundle_of(IMAGE, "clothes")
+    engine = open_engine(bundle, device="gpu")
+    assert (engine.device, engine.in_flight) == ("gpu", 2)
+    assert check_golden(engine, bundle) <= bundle.manifest.golden_tolerance
+
+
 def test_onnx_can_be_asked_for_only_where_there_is_a_graph(bundle_of: MakeBundle) -> None:
     with pytest.raises(BundleError, match="lists no"):
         open_engine(bundle_of(CARS, "bare", onnx_graph=False), kind="onnx")
