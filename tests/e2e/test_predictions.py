@@ -324,6 +324,33 @@ def test_bad_input_gets_a_problem_document_that_says_what_is_wrong(
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+def test_an_overload_is_refused_with_429_and_what_is_admitted_is_right(tmp_path: Path) -> None:
+    rows, expected = bundle("cnn").golden()
+    task = bundle("cnn").manifest.task
+    body = json.dumps({"instances": [instance_of(task, row) for row in rows[:64]]}).encode()
+
+    async def flood(url: str) -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=40)) as client:
+            return await asyncio.gather(
+                *(client.post(f"{url}/predict/cnn", content=body, headers=JSON) for _ in range(120))
+            )
+
+    limits = {"SERVING_MAX_QUEUE_ROWS": "128", "SERVING_MAX_REQUEST_ROWS": "64"}
+    with running(tmp_path / "home", "--models", "cnn", pretrained=PRETRAINED, **limits) as server:
+        responses = asyncio.run(flood(server.url))
+        assert {response.status_code for response in responses} == {200, 429}
+        for response in responses:
+            if response.status_code == 429:
+                assert int(response.headers["retry-after"]) >= 1
+                assert "queue of cnn is full" in response.json()["detail"]
+            else:
+                outputs = [output_of(task, prediction) for prediction in response.json()["predictions"]]
+                assert largest_difference(np.array(outputs), expected[:64]) <= 1e-5
+        # And it is over as soon as the flood is.
+        assert httpx.post(f"{server.url}/predict/cnn", content=body, headers=JSON).status_code == 200
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
 @pytest.fixture(scope="module")
 def tensorflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("tensorflow") / "home"
