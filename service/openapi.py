@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from models.bundle import Manifest
-from models.task import Category, ImageClassification, SequenceForecast, TabularRegression, Task
+from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _STATUS = {
@@ -50,21 +50,11 @@ def _instance(task: Task) -> dict[str, Any]:
             "additionalProperties": False,
         }
         return {"oneOf": [picture, array]}
-    if isinstance(task, TabularRegression):
-        properties: dict[str, dict[str, Any]] = {}
-        for field in task.fields:
-            if isinstance(field, Category):
-                properties[field.name] = {"type": "string", "enum": list(field.values)}
-            else:
-                unit = f" ({field.unit})" if field.unit else ""
-                properties[field.name] = {
-                    "type": "number",
-                    "minimum": field.low,
-                    "maximum": field.high,
-                    "description": field.description + unit,
-                }
+    if isinstance(task, Records):
+        properties = {field.name: _field(field) for field in task.fields}
         names = list(properties)
-        record = {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+        required = [field.name for field in task.fields if not field.missing]
+        record = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         values = {
             "type": "array",
             "prefixItems": [properties[name] for name in names],
@@ -82,17 +72,33 @@ def _instance(task: Task) -> dict[str, Any]:
     }
 
 
+def _field(field: Number | Category) -> dict[str, Any]:
+    """JSON schema of one value of a record."""
+    if isinstance(field, Category):
+        values = [*field.values, None] if field.missing else list(field.values)
+        return {"type": ["string", "null"] if field.missing else "string", "enum": values}
+    unit = f" ({field.unit})" if field.unit else ""
+    return {
+        "type": ["number", "null"] if field.missing else "number",
+        "minimum": field.low,
+        "maximum": field.high,
+        "description": field.description + unit,
+    }
+
+
 def _prediction(task: Task) -> dict[str, Any]:
     """JSON schema of one prediction."""
     number: dict[str, Any] = {"type": "number"}
-    if isinstance(task, ImageClassification):
+    if isinstance(task, Classes):
         properties: dict[str, Any] = {
             "label": {"type": "string", "enum": list(task.labels)},
             "class_id": {"type": "integer", "minimum": 0, "maximum": len(task.labels) - 1},
             "confidence": {"type": "number", "minimum": 0, "maximum": 1},
             "probabilities": {"type": "object", "additionalProperties": number},
-            "applied": {"type": "array", "items": {"type": "string"}, "description": "Steps of picture preparation."},
         }
+        if isinstance(task, ImageClassification):
+            steps = {"type": "array", "items": {"type": "string"}, "description": "Steps of picture preparation."}
+            properties["applied"] = steps
         required = ["label", "class_id", "confidence", "probabilities"]
     elif isinstance(task, SequenceForecast):
         series = {"type": "array", "items": number, "minItems": task.horizon, "maxItems": task.horizon}
@@ -133,6 +139,7 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
         content |= {"image/png": binary, "image/jpeg": binary}
         files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"]}}}
         content["multipart/form-data"] = {"schema": files}
+    if isinstance(task, Classes):
         parameters.append(
             {
                 "name": "top_k",

@@ -14,7 +14,17 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, Bundle, Figure, Lineage
-from models.task import Category, ImageClassification, Number, SequenceForecast, TabularRegression, Task
+from models.task import (
+    Category,
+    Classes,
+    ImageClassification,
+    Number,
+    Records,
+    SequenceForecast,
+    TabularClassification,
+    TabularRegression,
+    Task,
+)
 
 LABELS = ("bag", "boot", "coat")
 IMAGE = ImageClassification(height=28, width=28, channels=1, preparation="fashion_mnist_v1", labels=LABELS)
@@ -26,6 +36,15 @@ CARS = TabularRegression(
     ),
     target="mpg",
     unit="mpg",
+)
+CHURN = TabularClassification(
+    fields=(
+        Number(name="months", low=0, high=120),
+        Number(name="charges", unit="USD", low=0, high=500, missing=True),
+        Category(name="contract", values=("monthly", "yearly"), missing=True),
+    ),
+    target="churn",
+    labels=("no", "yes"),
 )
 SERIES = SequenceForecast(
     channels=(Number(name="OT", unit="°C", low=-60, high=120),),
@@ -43,7 +62,7 @@ def rows_of(task: Task, count: int, seed: int = 0) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
     if isinstance(task, ImageClassification):
         return rng.integers(0, 256, (count, *task.input_shape), dtype=np.uint8)
-    if isinstance(task, TabularRegression):
+    if isinstance(task, Records):
         columns = [
             rng.integers(0, len(f.values), count) if isinstance(f, Category) else rng.uniform(f.low, f.high, count)
             for f in task.fields
@@ -64,7 +83,7 @@ def graph_of(task: Task, seed: int) -> bytes:
         helper.make_node("Reshape", ["floats", "flat_shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
     ]
-    if isinstance(task, ImageClassification):
+    if isinstance(task, Classes):
         nodes.append(helper.make_node("Softmax", ["logits"], ["outputs"], axis=-1))
     else:
         nodes.append(helper.make_node("Reshape", ["logits", "out_shape"], ["outputs"]))
@@ -91,7 +110,7 @@ def example_of(task: Task) -> Any:
         buffer = io.BytesIO()
         Image.fromarray(row[:, :, 0]).save(buffer, "PNG")
         return {"b64": base64.b64encode(buffer.getvalue()).decode()}
-    if isinstance(task, TabularRegression):
+    if isinstance(task, Records):
         return task.record(row)
     return [round(float(v), 2) for v in row[:, 0]]
 

@@ -9,10 +9,11 @@ from pydantic import Field, field_validator
 
 from models.errors import InputError, shorten
 from models.pictures import PREPARATIONS
-from models.task.base import BaseTask, require_list
+from models.task.base import require_list
+from models.task.classes import Classes
 
 
-class ImageClassification(BaseTask):
+class ImageClassification(Classes):
     """One picture a row, one probability a class.
 
     Attributes:
@@ -20,7 +21,6 @@ class ImageClassification(BaseTask):
         width: Columns of pixels.
         channels: 1 (grey) or 3 (red, green, blue).
         preparation: Name in `models.pictures` of the procedure for pictures of another size or colour.
-        labels: Class names, in the order of the output.
     """
 
     kind: Literal["image_classification"] = "image_classification"
@@ -28,7 +28,6 @@ class ImageClassification(BaseTask):
     width: int = Field(ge=1, le=4096)
     channels: Literal[1, 3]
     preparation: str
-    labels: tuple[str, ...] = Field(min_length=2)
 
     dtype: ClassVar[str] = "uint8"
 
@@ -43,11 +42,6 @@ class ImageClassification(BaseTask):
     def input_shape(self) -> tuple[int, ...]:
         """``(height, width, channels)``, uint8, 0 to 255."""
         return (self.height, self.width, self.channels)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """``(classes,)``: probabilities that sum to 1."""
-        return (len(self.labels),)
 
     def parse(self, instances: Sequence[Any]) -> NDArray[np.uint8]:
         """Rows from nested lists of whole numbers 0 to 255: ``[height][width]`` or ``[height][width][channels]``."""
@@ -137,13 +131,3 @@ class ImageClassification(BaseTask):
     def _require_length(self, value: list[Any], length: int, field: str, what: str = "pixels") -> None:
         if len(value) != length:
             raise InputError(field, f"must hold {length} {what}", f"{len(value)} {what}", f"Use {self._form}.")
-
-    def answer(self, output: NDArray[np.float32]) -> dict[str, Any]:
-        """``label``, ``class_id``, ``confidence`` and ``probabilities`` by label, in class order."""
-        best = int(output.argmax())
-        return {
-            "label": self.labels[best],
-            "class_id": best,
-            "confidence": output[best],
-            "probabilities": dict(zip(self.labels, output, strict=True)),
-        }

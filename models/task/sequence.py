@@ -10,7 +10,7 @@ from pydantic import Field
 
 from models.errors import InputError, shorten
 from models.task.base import BaseTask, require_list
-from models.task.tabular import Number
+from models.task.fields import Number
 
 
 class SequenceForecast(BaseTask):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.bundle import Manifest
 from models.errors import DecodeError, InputError, shorten
 from models.pictures import open_picture, prepare
-from models.task import ImageClassification, Task
+from models.task import Classes, ImageClassification, Task
 from service.decode.json import decode_instances
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
@@ -150,8 +150,8 @@ def decode_query(query: bytes, task: Task) -> int | None:
     """
     top_k = None
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        if name != "top_k" or not isinstance(task, ImageClassification):
-            known = "top_k" if isinstance(task, ImageClassification) else "none for this model"
+        if name != "top_k" or not isinstance(task, Classes):
+            known = "top_k" if isinstance(task, Classes) else "none for this model"
             raise InputError(f"query.{name[:40]}", f"known parameters: {known}", shorten(value), "Leave it out.")
         top_k = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
         if not 1 <= top_k <= len(task.labels):

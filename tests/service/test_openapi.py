@@ -11,7 +11,7 @@ from models.errors import InputError
 from models.task import ImageClassification, Number, SequenceForecast, Task
 from service.openapi import openapi_document
 from service.runtime import Runtime
-from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of
+from tests.bundles import CARS, CHURN, IMAGE, SERIES, example_of, rows_of
 from tests.conftest import MakeBundle
 from tests.service.asgi import Client
 
@@ -144,3 +144,34 @@ def test_the_schema_of_an_instance_accepts_what_the_task_accepts(
     except InputError:
         accepted = False
     assert follows({"instances": [instance]}, request_schema(openapi_document([base]), "some")) == accepted
+
+
+@pytest.mark.parametrize(
+    ("instance", "good"),
+    [
+        ({"months": 3, "charges": 7, "contract": "yearly"}, True),
+        ({"months": 3, "charges": None, "contract": None}, True),
+        ({"months": 3}, True),
+        ([3, None, None], True),
+        ({"charges": 7, "contract": "yearly"}, False),
+        ({"months": None}, False),
+        ({"months": 3, "contract": "weekly"}, False),
+    ],
+)
+def test_the_schema_of_a_record_with_missing_values_says_what_the_task_takes(
+    bundle_of: MakeBundle, instance: Any, good: bool
+) -> None:
+    document = openapi_document([bundle_of(CHURN, "churn").manifest])
+    OpenAPIV31SpecValidator(document).validate()
+    assert follows({"instances": [instance]}, request_schema(document, "churn")) is good
+    try:
+        CHURN.parse([instance])
+    except InputError:
+        assert not good
+    else:
+        assert good
+
+
+def test_any_classification_may_be_asked_for_its_most_probable_labels(bundle_of: MakeBundle) -> None:
+    document = openapi_document([bundle_of(CHURN, "churn").manifest])
+    assert "top_k" in [p["name"] for p in document["paths"]["/predict/churn"]["post"]["parameters"]]
