@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, ImageClassification, TabularRegression
+from models.task import Category, ImageClassification, Records, TabularClassification, TabularRegression
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.datasets import Task
+    from models.task import Task
     from training.split import Part
 
 _LOGISTIC_ROWS = 6000
@@ -24,6 +24,8 @@ def answers(task: Task, train: Part, part: Part) -> dict[str, NDArray[np.float64
         return classes(train, part, len(task.labels))
     if isinstance(task, TabularRegression):
         return regressions(task, train, part)
+    if isinstance(task, TabularClassification):
+        return table_classes(task, train, part)
     target = [channel.name for channel in task.channels].index(task.target)
     return forecasts(train, part, target=target, ridge=100.0)
 
@@ -49,6 +51,26 @@ def classes(train: Part, test: Part, count: int) -> dict[str, NDArray[np.float64
     }
 
 
+def table_classes(task: TabularClassification, train: Part, test: Part) -> dict[str, NDArray[np.float64]]:
+    """Probabilities (test rows, classes) of the class frequencies, logistic regression and gradient boosting."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    methods = {
+        "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "gradient boosting": HistGradientBoostingClassifier(random_state=0),
+    }
+    inputs, questions = _columns(task, train.rows, train.rows), _columns(task, test.rows, train.rows)
+    frequencies = np.bincount(train.values, minlength=len(task.labels)) / len(train)
+    answers = {"most frequent class": np.tile(frequencies, (len(test), 1))}
+    for name, method in methods.items():
+        answers[name] = np.zeros((len(test), len(task.labels)))
+        answers[name][:, np.unique(train.values)] = method.fit(inputs, train.values).predict_proba(questions)
+    return answers
+
+
 def regressions(task: TabularRegression, train: Part, test: Part) -> dict[str, NDArray[np.float64]]:
     """Values (test rows,) of the median, linear regression, 5 nearest neighbours and gradient boosting."""
     from sklearn.ensemble import GradientBoostingRegressor
@@ -62,7 +84,7 @@ def regressions(task: TabularRegression, train: Part, test: Part) -> dict[str, N
         "5 nearest neighbours": make_pipeline(StandardScaler(), KNeighborsRegressor(5)),
         "gradient boosting": GradientBoostingRegressor(random_state=0),
     }
-    inputs, questions = _columns(task, train.rows), _columns(task, test.rows)
+    inputs, questions = _columns(task, train.rows, train.rows), _columns(task, test.rows, train.rows)
     answers = {name: method.fit(inputs, train.values).predict(questions) for name, method in methods.items()}
     return {"median": np.full(len(test), np.median(train.values)), **answers}
 
@@ -82,12 +104,16 @@ def forecasts(train: Part, test: Part, *, target: int, ridge: float) -> dict[str
     return answers
 
 
-def _columns(task: TabularRegression, rows: NDArray[Any]) -> NDArray[np.float64]:
-    """One column a number, one a category's value."""
+def _columns(task: Records, rows: NDArray[Any], train: NDArray[Any]) -> NDArray[np.float64]:
+    """One column a number, its training mean where it is missing, one a category's value, one for what is missing."""
     columns = []
     for index, field in enumerate(task.fields):
+        column = rows[:, index].astype(np.float64)
+        absent = np.isnan(column)
+        if field.missing:
+            columns.append(absent)
         if isinstance(field, Category):
-            columns += [rows[:, index] == code for code in range(len(field.values))]
+            columns += [column == code for code in range(len(field.values))]
         else:
-            columns.append(rows[:, index])
+            columns.append(np.where(absent, np.nanmean(train[:, index]), column) if field.missing else column)
     return np.stack(columns, axis=1).astype(np.float64)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from models import Architecture, Facts
     from models.bundle import Figure
+    from models.task import Task
     from training.config import TrainConfig
-    from training.datasets import Task
     from training.split import Split
 
 

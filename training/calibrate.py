@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.task import Classes
 from training.metrics import calibration_error, log_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models import Architecture, Facts
-    from training.datasets import Task
+    from models.task import Task
     from training.split import Part
 
 _TEMPERATURES = np.geomspace(0.4, 2.5, 181)
@@ -31,7 +32,7 @@ def calibrate(definition: Architecture, task: Task, facts: Facts, held_out: Part
     Returns:
         `temperature` for classes (1 unless another helps), `widen` for intervals.
     """
-    if task.kind == "image_classification":
+    if isinstance(task, Classes):
         return {"temperature": temperature(outputs, held_out.values)}
     ends = (held_out.values, outputs[..., 1], outputs[..., 2])
     truth, low, high = (definition.targets(task, facts, held_out.rows, end) for end in ends)

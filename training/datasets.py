@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import ServingError
-from models.task import ImageClassification, SequenceForecast, TabularRegression
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pandera.pandas as pa
 
+    from models.task import Task
     from training.config import TrainConfig
     from training.split import Split
-
-Task = ImageClassification | TabularRegression | SequenceForecast
 
 
 class DataError(ServingError):
@@ -76,6 +74,7 @@ class DataSet:
         engineer: Adds and drops columns and rows; leaves broken data for the validation to name.
         schema: Of the engineered table.
         split: Into training, validation and test rows, as everyone splits this set.
+        options: Words of the command line that name data of a user's own; none for a known set.
     """
 
     name: str
@@ -89,6 +88,7 @@ class DataSet:
     engineer: Callable[[Raw], Raw]
     schema: Callable[[], pa.DataFrameSchema]
     split: Callable[[Raw, TrainConfig], Split]
+    options: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:

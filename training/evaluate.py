@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.bundle import Figure
-from models.task import ImageClassification, TabularRegression
+from models.task import Classes, Records, SequenceForecast
 from training import metrics
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.datasets import Task
+    from models.task import Task
     from training.split import Part
 
 _LEDGER_HEAD = """# Evaluations
@@ -64,18 +64,18 @@ def evaluate(
         scale: What a series' errors are divided by for comparison with publications; see `scale_of`.
         split: What the part is called.
     """
-    if isinstance(task, ImageClassification):
+    if isinstance(task, Classes):
         figures = _class_figures(outputs, simple, part.values)
     else:
         figures = _value_figures(outputs, simple, part.values, unit=task.unit)
-        if not isinstance(task, TabularRegression):
+        if isinstance(task, SequenceForecast):
             figures = _standardised(outputs, simple, part.values, scale) + figures
     return Evaluation(outputs, tuple(f.model_copy(update={"split": split}) for f in figures), simple)
 
 
 def scale_of(task: Task, train: Part) -> float:
     """Standard deviation of the target's training series; 1 for what is no series."""
-    if isinstance(task, ImageClassification | TabularRegression):
+    if isinstance(task, Classes | Records):
         return 1.0
     target = [channel.name for channel in task.channels].index(task.target)
     # Windows of stride 1 overlap: each first step, then the rest of the last window.

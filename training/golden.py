@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, ImageClassification, SequenceForecast, TabularRegression
+from models.task import Category, ImageClassification, Records, SequenceForecast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.datasets import Task
+    from models.task import Task
     from training.split import Part
 
 ROWS = 256
+
+_ABSENT = 0.2
+"""Share of the made-up values that are missing, where they may be."""
 
 
 def golden_rows(task: Task, held_out: Part, *, synthetic: bool, seed: int) -> NDArray[Any]:
@@ -34,7 +37,7 @@ def golden_rows(task: Task, held_out: Part, *, synthetic: bool, seed: int) -> ND
         return _sequences(task, rng)
     extremes: NDArray[Any]
     made_up: NDArray[Any]
-    if isinstance(task, TabularRegression):
+    if isinstance(task, Records):
         extremes = _table_extremes(task)
         made_up = _records(task, rng, ROWS)
     else:
@@ -50,9 +53,8 @@ def example(task: Task, held_out: Part, *, synthetic: bool) -> Any:
         row = _daily(task, base=0.35)
         steps = np.round(row.astype(np.float64), 2)
         return steps[:, 0].tolist() if row.shape[1] == 1 else steps.tolist()
-    if isinstance(task, TabularRegression):
-        row = _records(task, np.random.default_rng(0), 1)[0] if synthetic else held_out.rows[0]
-        return task.record(row)
+    if isinstance(task, Records):
+        return task.record(_middle(task, held_out.rows) if synthetic else held_out.rows[0])
     picture = _picture_extremes(task)[-1] if synthetic else _typical(held_out)
     return {"b64": base64.b64encode(png(picture)).decode()}
 
@@ -63,6 +65,19 @@ def _typical(held_out: Part) -> NDArray[np.uint8]:
     distance = np.square(of_class - of_class.mean(axis=0)).sum(axis=(1, 2, 3))
     chosen: NDArray[np.uint8] = of_class[distance.argmin()]
     return chosen
+
+
+def _middle(task: Records, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each number's median, rounded to three digits, and each commonest category: no record of anyone."""
+    columns = []
+    for index, field in enumerate(task.fields):
+        values = rows[:, index][~np.isnan(rows[:, index])]
+        if isinstance(field, Category):
+            columns.append(float(np.bincount(values.astype(int), minlength=1).argmax()))
+        else:
+            middle = float(np.median(values)) if len(values) else (field.low + field.high) / 2
+            columns.append(min(max(float(f"{middle:.3g}"), field.low), field.high))
+    return np.array(columns, np.float32)
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
@@ -83,8 +98,8 @@ def _picture_extremes(task: ImageClassification) -> NDArray[np.uint8]:
     return np.stack([black, black + 255, board, corner, ramp])
 
 
-def _table_extremes(task: TabularRegression) -> NDArray[np.float32]:
-    """Each field at both ends with the others in the middle of their range, then all at one end."""
+def _table_extremes(task: Records) -> NDArray[np.float32]:
+    """Each field at both ends with the others in the middle of their range, all at one end, and each one missing."""
     ends = [_ends(field) for field in task.fields]
     middle = np.array([0 if isinstance(f, Category) else (f.low + f.high) / 2 for f in task.fields], np.float32)
     rows = [np.array([low for low, _ in ends], np.float32), np.array([high for _, high in ends], np.float32)]
@@ -92,15 +107,24 @@ def _table_extremes(task: TabularRegression) -> NDArray[np.float32]:
         row = middle.copy()
         row[index] = ends[index][side]
         rows.append(row)
+    optional = [index for index, field in enumerate(task.fields) if field.missing]
+    for absent in [*([index] for index in optional), optional] if optional else []:
+        row = middle.copy()
+        row[absent] = np.nan
+        rows.append(row)
     return np.stack(rows)
 
 
-def _records(task: TabularRegression, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+def _records(task: Records, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     columns = [
         rng.integers(0, len(f.values), count) if isinstance(f, Category) else rng.uniform(f.low, f.high, count)
         for f in task.fields
     ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    rows = np.stack(columns, axis=1).astype(np.float32)
+    for index, field in enumerate(task.fields):
+        if field.missing:
+            rows[rng.random(count) < _ABSENT, index] = np.nan
+    return rows
 
 
 def _ends(field: Any) -> tuple[float, float]:

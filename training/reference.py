@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, ImageClassification, TabularRegression
+from models.task import Category, Classes, ImageClassification, Number, Records
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.datasets import Task
+    from models.task import Task
 
 _BINS = 10
 
@@ -36,18 +36,8 @@ def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> d
             _histogram("picture_mean", None, flat.mean(axis=1)),
             _histogram("picture_spread", None, flat.std(axis=1)),
         ]
-        document["outputs"] = [
-            _counts("label", task.labels, outputs.argmax(axis=1)),
-            _histogram("confidence", None, outputs.max(axis=1), edges=np.linspace(0, 1, 21)),
-        ]
-        return document
-    if isinstance(task, TabularRegression):
-        document["inputs"] = [
-            _counts(field.name, field.values, rows[:, index].astype(int))
-            if isinstance(field, Category)
-            else _histogram(field.name, field.unit, rows[:, index])
-            for index, field in enumerate(task.fields)
-        ]
+    elif isinstance(task, Records):
+        document["inputs"] = [_column(field, rows[:, index]) for index, field in enumerate(task.fields)]
     else:
         document["inputs"] = []
         for index, channel in enumerate(task.channels):
@@ -57,11 +47,27 @@ def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> d
                 _histogram(f"{channel.name}_spread", channel.unit, series.std(axis=1)),
                 _histogram(f"{channel.name}_last", channel.unit, series[:, -1]),
             ]
+    if isinstance(task, Classes):
+        document["outputs"] = [
+            _counts("label", task.labels, outputs.argmax(axis=1)),
+            _histogram("confidence", None, outputs.max(axis=1), edges=np.linspace(0, 1, 21)),
+        ]
+        return document
     document["outputs"] = [
         _histogram("value", task.unit, outputs[..., 0]),
         _histogram("interval_width", task.unit, outputs[..., 2] - outputs[..., 1]),
     ]
     return document
+
+
+def _column(field: Number | Category, values: NDArray[Any]) -> dict[str, Any]:
+    """Statistics of one field; `missing` counts the absent values where the field may lack one."""
+    present = values[~np.isnan(values)]
+    if isinstance(field, Category):
+        statistics = _counts(field.name, field.values, present.astype(int))
+    else:
+        statistics = _histogram(field.name, field.unit, present)
+    return statistics | ({"missing": len(values) - len(present)} if field.missing else {})
 
 
 def _histogram(

@@ -1,0 +1,145 @@
+"""What all data of a user's own share: where it lies, its hash, how it is parted, and what must not change silently."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.datasets import DataError, File
+from training.split import Part, Split, hold_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.task import Task
+    from training.config import TrainConfig
+
+LICENCE = "the user's own"
+TEST_SHARE = 0.2
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says of the data beside where it lies.
+
+    Attributes:
+        command: The words of the command line that say all this.
+        share_rows: Put rows of the data into the bundle, as golden rows and example; otherwise they are made up.
+        like: Task of the version that the new one is to replace: its ranges, vocabularies and order are kept.
+        say: Gets a line for a person about each thing that was decided.
+    """
+
+    command: tuple[str, ...] = ()
+    share_rows: bool = False
+    like: Task | None = None
+    say: Callable[[str], None] = field(default=print, compare=False)
+
+
+def location(path: Path) -> str:
+    """Where data lies as the lineage may say it: as given if relative, else without the folders of this machine."""
+    return path.name if path.is_absolute() else path.as_posix()
+
+
+def file(path: Path, name: str = "") -> File:
+    """One file with its hash.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{location(path)} cannot be read: {error.strerror}. Check --data.") from None
+    return File(name or path.name, digest, url="", download_hash=f"sha256:{digest}")
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Every cell of a CSV file with a header as its text; what stands for a missing value is missing.
+
+    Raises:
+        DataError: Not such a file, or a header with an empty or repeated name.
+    """
+    import pandas as pd
+
+    from models.task.fields import BLANKS
+
+    try:
+        with warnings.catch_warnings():
+            # A line longer than the header would be cut with a warning only.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, encoding="utf-8-sig", keep_default_na=False, na_values=list(BLANKS), index_col=False
+            )
+        header = pd.read_csv(path, dtype=str, header=None, nrows=1, encoding="utf-8-sig", keep_default_na=False)
+    except OSError as error:
+        raise DataError(f"{location(path)} cannot be read: {error.strerror}. Check --data.") from None
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path.name} must be a CSV file with a header, in UTF-8: {reason}. Convert it.") from None
+    names = list(header.iloc[0])
+    wrong = next((name for name in names if not name.strip() or names.count(name) > 1), None)
+    if wrong is not None:
+        rule = "is there twice" if wrong.strip() else "is empty"
+        raise DataError(f"{path.name}: each column needs a name of its own; {wrong!r} {rule}. Rename it.")
+    return table
+
+
+def require_column(table: pd.DataFrame, name: str, option: str, path: Path) -> None:
+    """Refuse a name that is no column.
+
+    Raises:
+        DataError: Lists the columns.
+    """
+    if name not in table.columns:
+        known = ", ".join(map(str, table.columns))
+        raise DataError(f"{path.name} has no column {name!r}. Its columns: {known}. Correct {option}.")
+
+
+def random_split(whole: Part, config: TrainConfig, *, stratify: bool) -> Split:
+    """A fifth for test, always the same rows; of the rest the configuration's share for validation.
+
+    Args:
+        whole: All rows.
+        config: Its seed decides the validation rows only, so that seeds and recipes compare on the same test rows.
+        stratify: Give each part the same shares of each class.
+    """
+    rest, test = hold_out(whole, TEST_SHARE, seed=_SPLIT_SEED, stratify=stratify)
+    train, validation = hold_out(rest.take(slice(config.limit)), config.validation, seed=config.seed, stratify=stratify)
+    return Split(train, validation, test.take(slice(config.limit)))
+
+
+def require_rows(counts: dict[str, int], least: int, what: str) -> None:
+    """Refuse a class with too few rows to part.
+
+    Raises:
+        DataError: Names the first one.
+    """
+    for label, count in counts.items():
+        if count < least:
+            raise DataError(
+                f"{what} {label!r} has {count} row{'s' if count != 1 else ''}; each needs at least {least}, for "
+                "training, validation and test. Add rows, or leave the class out."
+            )
+
+
+def widened(values: np.ndarray) -> tuple[float, float]:
+    """A range that new values fit into: wider by half of the data's own range at each end, in round numbers.
+
+    What is never below 0 stays so.
+
+    Args:
+        values: Finite, not all the same.
+    """
+    low, high = float(values.min()), float(values.max())
+    room = (high - low) / 2
+    step = 10.0 ** (math.floor(math.log10(room)) - 1)
+    first = max(0.0, low - room) if low >= 0 else low - room
+    return float(f"{math.floor(first / step) * step:.9g}"), float(f"{math.ceil((high + room) / step) * step:.9g}")
