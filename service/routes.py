@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from models.errors import ServingError
 from service.errors import MethodError, NotReadyError, problem
-from service.loader import Served
 from service.openapi import openapi_document
 from service.protocols.native import media_types
 from service.runtime import Runtime
+from service.served import Served
 
 REQUEST_ID = "serving.request_id"
 """Key of the request id in an ASGI scope."""

@@ -16,8 +16,9 @@ from models.bundle import GOLDEN, KERAS, MANIFEST, ONNX, Bundle
 from models.errors import UnknownModelError
 from models.store import ALIASES, Store
 from service.errors import NotReadyError
-from service.loader import Loader, Served
+from service.loader import Loader
 from service.metrics import Metrics
+from service.served import Served
 from service.settings import Settings
 from tests.bundles import CARS, CREATED, make_bundle, rows_of, run_offline
 from tests.conftest import MakeBundle

@@ -1,0 +1,112 @@
+"""One loaded version, from the verified bundle to a queue that answers."""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from models.bundle import Bundle, Manifest
+from models.engines import Engine, check_golden, open_engine
+from models.errors import BundleError
+from models.store import PRODUCTION, Store, Target
+from service.batcher import Batcher
+from service.metrics import Metrics, ModelMetrics
+from service.settings import Settings
+
+_WARM_UP_RUNS = 5
+
+
+@dataclass(eq=False)
+class Served:
+    """One loaded version, ready to answer.
+
+    Attributes:
+        manifest: What it is.
+        engine: Runs it.
+        batcher: Its queue.
+        metrics: Its recorder.
+        load_s: Duration of verification, golden rows and warm-up. Seconds.
+        golden_difference: Largest absolute difference on golden rows, in the output's unit.
+        latency_ms: Batch rows -> least engine time at warm-up.
+        users: Requests that hold it now.
+    """
+
+    manifest: Manifest
+    digest: str
+    engine: Engine
+    batcher: Batcher
+    metrics: ModelMetrics
+    load_s: float
+    golden_difference: float
+    latency_ms: dict[int, float]
+    users: int = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label values of the ``model_info`` metric."""
+        return (self.manifest.name, self.manifest.version, PRODUCTION, self.engine.name, self.engine.device)
+
+    async def release(self) -> None:
+        """Wait for the last request, then free the engine."""
+        while self.users:  # noqa: ASYNC110 - once a version's life
+            await asyncio.sleep(0.01)
+        await self.batcher.close()
+        self.engine.close()
+
+
+def load(store: Store, name: str, target: Target, settings: Settings, metrics: Metrics) -> Served:
+    """Everything between an alias and a version that may answer; slow, so call it in a thread.
+
+    Raises:
+        ServingError: The version is not what was promoted, is altered, or does not answer as it did in training.
+    """
+    started = perf_counter()
+    bundle = store.open(name, target.version)
+    if bundle.manifest.digest != target.digest:
+        raise BundleError(
+            f"{name}:{target.version} is not the bundle that was promoted: its manifest has another digest. "
+            "Promote it again if it was replaced on purpose."
+        )
+    bundle.verify()
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    difference = check_golden(engine, bundle)
+    latency_ms = _measure(engine, bundle, settings.max_batch_rows, settings.inline_ms)
+    recorder = metrics.model(name)
+    batcher = Batcher(
+        name,
+        engine,
+        max_batch_rows=settings.max_batch_rows,
+        max_queue_rows=settings.max_queue_rows,
+        inline_rows=max((rows for rows, ms in latency_ms.items() if ms <= settings.inline_ms), default=0),
+        seconds_per_row=latency_ms[1] / 1000,
+        on_batch=recorder.batch,
+    )
+    return Served(
+        bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, latency_ms
+    )
+
+
+def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int, enough_ms: float) -> dict[int, float]:
+    """Warm the engine up, and time it at 1, 2, 4, ... rows: least milliseconds a batch.
+
+    Ends with the first batch that takes longer than ``enough_ms``: what is larger decides nothing, and starting is
+    a matter of tenths of a second.
+    """
+    golden, _ = bundle.golden()
+    latency: dict[int, float] = {}
+    rows = 1
+    while rows <= max_batch_rows:
+        batch: np.ndarray[Any, Any] = np.resize(golden, (rows, *golden.shape[1:]))
+        times = []
+        for _ in range(_WARM_UP_RUNS):
+            started = perf_counter()
+            engine.run(batch)
+            times.append(perf_counter() - started)
+        # The least: what else starts at the same time only ever adds.
+        latency[rows] = min(times) * 1000
+        if latency[rows] > enough_ms:
+            break
+        rows *= 2
+    return latency
