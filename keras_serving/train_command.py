@@ -1,15 +1,26 @@
 """`keras-serving train`."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_serving.models_commands import open_store
+from keras_serving.own_data import own_data_options, read_own_data, require_data
 from models import architectures
 from models.names import is_name
+from models.task.changes import breaking as changes
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from models.store import Store
+    from models.task import Task
+    from training.config import TrainConfig
+    from training.pipeline import Loaded
 
 
 @click.command()
@@ -18,47 +29,70 @@ from service.settings import Settings
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file.  [default: the shipped one]",
+    help="TOML file.  [default: the shipped one, or one that suits the data]",
 )
 @click.option(
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="DATA_DIR",
-    help="Folder with the data's files.  [default: DATA_DIR]",
+    help="Folder with the known data sets' files.  [default: DATA_DIR]",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the bundle to this folder, not to the store.",
 )
-def train(architecture: str, name: str | None, config: Path | None, data_dir: Path | None, output: Path | None) -> None:
+@click.option("--breaking", is_flag=True, help="Allow another schema or other labels than the name's served version.")
+@own_data_options
+def train(
+    architecture: str,
+    *,
+    name: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    output: Path | None,
+    breaking: bool,
+    **own: Any,
+) -> None:
     """Train ARCH, evaluate it, and put the version into the store.
 
-    It is served at once when the name is new; else `keras-serving models promote` switches to it.
+    It is served at once when the name is new; else `keras-serving models promote` switches to it. Without --data it
+    is trained on the known data set that its configuration names.
     """
     if architecture not in architectures():
         raise click.UsageError(f"Unknown architecture {architecture!r}. Known: {', '.join(architectures())}.")
     name = name or architecture
     if not is_name(name):
         raise click.UsageError(f"--name {name!r}: use lower case letters, digits, - and _, a letter first.")
+    if own["data"] is None:
+        require_data(own)
     # TensorFlow's C++ logs of ordinary starts would bury our lines; what matters reaches Python as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from training import pipeline
-        from training.config import ConfigError, config_path, load_config
+        from training.config import ConfigError
         from training.datasets import DataError
         from training.export import ExportError
     except ImportError as error:
         raise click.ClickException(
             f"training needs {error.name}, which is not installed. pip install -r requirements/train.txt"
         ) from None
+    store = open_store() if output is None else None
+    served = _served(store, name)
     try:
-        chosen = load_config(config or config_path(architecture))
-        if chosen.architecture != architecture:
-            raise click.UsageError(f"{config} is a configuration of {chosen.architecture}, not of {architecture}.")
+        chosen, loaded = _choose(architecture, config, own, None if breaking else served)
+
+        def load(config: TrainConfig, data_dir: Path | None) -> Loaded:
+            found = loaded or pipeline.load_known(config, data_dir)
+            if served is not None and not breaking:
+                _refuse_changes(name, served, found.data.task)
+            return found
+
         if output is not None:
             ledger = output.resolve().parent / "EVALUATIONS.md"
-            pipeline.train(chosen, name=name, publish_to=output, data_dir=data_dir, ledger=ledger, progress=click.echo)
+            pipeline.train(
+                chosen, name=name, publish_to=output, data_dir=data_dir, load=load, ledger=ledger, progress=click.echo
+            )
             return
         # Where it may write: the package itself may be installed read-only.
         home = Settings.load().home
@@ -69,18 +103,63 @@ def train(architecture: str, name: str | None, config: Path | None, data_dir: Pa
                 name=name,
                 publish_to=staged,
                 data_dir=data_dir,
+                load=load,
                 ledger=home / "EVALUATIONS.md",
                 runs=home / "fits",
                 progress=click.echo,
             )
             store = open_store()
-            manifest = store.add(staged).manifest
+            version = store.add(staged).manifest.version
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     except (DataError, ExportError) as error:
         raise click.ClickException(str(error)) from None
+    put_into_service(store, name, version)
+
+
+def put_into_service(store: Store, name: str, version: str) -> None:
+    """Serve the first version of a name at once; say how to switch to a later one."""
     if store.aliases().target(name) is None:
-        store.set_alias(name, manifest.version)
-        click.echo(f"{name} {manifest.version} is the production version: try keras-serving serve")
+        store.set_alias(name, version)
+        click.echo(f"{name} {version} is the production version: try keras-serving serve")
     else:
-        click.echo(f"to serve it: keras-serving models promote {name} {manifest.version}")
+        click.echo(f"to serve it: keras-serving models promote {name} {version}")
+
+
+def _served(store: Store | None, name: str) -> Task | None:
+    """Task of the production version, if there is one."""
+    target = store.aliases().target(name) if store else None
+    return store.open(name, target.version).manifest.task if store and target else None
+
+
+def _refuse_changes(name: str, served: Task, new: Task) -> None:
+    found = changes(served, new)
+    if found:
+        raise click.ClickException(
+            f"{name} is served with another schema, and its clients would notice: {'; '.join(found)}. "
+            "Use another --name, or --breaking if they are ready for it."
+        )
+
+
+def _choose(
+    architecture: str, config: Path | None, own: dict[str, Any], like: Task | None
+) -> tuple[TrainConfig, Loaded | None]:
+    """The configuration, and the user's own data where `--data` names them."""
+    from training.config import config_path, load_config
+    from training.own.recipes import can_train, recipe
+    from training.pipeline import Loaded
+
+    if config is not None:
+        chosen = load_config(config)
+        if chosen.architecture != architecture:
+            raise click.UsageError(f"{config} is a configuration of {chosen.architecture}, not of {architecture}.")
+    if own["data"] is None:
+        return chosen if config else load_config(config_path(architecture)), None
+    click.echo("read")
+    data, raw, location = read_own_data(architecture, own, like=like, config=config)
+    kind = data.task.kind
+    if kind not in can_train(architecture):
+        raise click.UsageError(f"{architecture} does not learn {kind.replace('_', ' ')}. Use dnn.")
+    if config is None:
+        chosen = recipe(architecture, kind, data.name, rows=len(raw.table))
+    return chosen.model_copy(update={"dataset": data.name}), Loaded(data, raw, location)

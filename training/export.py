@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.bundle import KERAS, ONNX
+from models.engines.base import apart
 from models.errors import ServingError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIMIT = 1e-4
-"""Largest absolute difference between ONNX and Keras on golden rows, in the output's unit."""
+"""Largest difference between ONNX and Keras on golden rows, in the output's unit; relative where it exceeds 1."""
 
 
 class ExportError(ServingError):
@@ -75,7 +76,7 @@ def compare(path: Path, golden: NDArray[Any], outputs: NDArray[np.float32]) -> f
     """Run an ONNX graph on golden rows and compare.
 
     Returns:
-        The largest absolute difference.
+        The largest difference.
 
     Raises:
         ExportError: As `export` says.
@@ -93,7 +94,7 @@ def compare(path: Path, golden: NDArray[Any], outputs: NDArray[np.float32]) -> f
             f"{len(session.get_outputs())}. A layer that keeps constants as variables makes inputs of its own."
         )
     received = session.run(None, {"rows": golden})[0]
-    difference = float(np.abs(received - outputs).max()) if received.shape == outputs.shape else float("inf")
+    difference = apart(received, outputs) if received.shape == outputs.shape else float("inf")
     if not difference <= LIMIT:
         raise ExportError(
             f"ONNX and Keras must agree to {LIMIT:g} on golden rows. Received: {difference:g}. Nothing was published."
