@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from models.bundle import Manifest
+from models.manifest import Manifest
 from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}

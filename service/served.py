@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from models.bundle import Bundle, Manifest
+from models.bundle import Bundle
 from models.engines import Engine, check_golden, open_engine
 from models.errors import BundleError
+from models.manifest import Manifest
 from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
 from service.metrics import Metrics, ModelMetrics

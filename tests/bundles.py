@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, Bundle, Figure, Lineage
+from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, Bundle
+from models.manifest import Figure, Lineage
 from models.task import (
     Category,
     Classes,

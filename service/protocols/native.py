@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.bundle import Manifest
 from models.errors import DecodeError, InputError, shorten
+from models.manifest import Manifest
 from models.pictures import open_picture, prepare
 from models.task import Classes, ImageClassification, Task
 from service.decode.json import decode_instances

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import GOLDEN, Bundle, Manifest
+from models.bundle import GOLDEN, Bundle
+from models.manifest import Manifest
 from tests.bundles import CARS, IMAGE, SERIES, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,19 +13,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.bundle import (
-    CARD,
-    GOLDEN,
-    KERAS,
-    MANIFEST,
-    ONNX,
-    REFERENCE,
-    Bundle,
-    Figure,
-    FileEntry,
-    Manifest,
-)
+from models.bundle import CARD, GOLDEN, KERAS, MANIFEST, ONNX, REFERENCE, Bundle
 from models.errors import BundleError
+from models.manifest import Figure, FileEntry, Manifest
 from models.names import is_name, is_version
 from tests.bundles import CARS, CREATED, IMAGE, SERIES, make_bundle
 from tests.conftest import MakeBundle

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Figure
+from models.manifest import Figure
 from tests.training.made_up import MADE_UP, temperatures, tiny
 from training import baselines
 from training.analysis import analyse
