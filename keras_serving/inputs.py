@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from models.task import Category, ImageClassification, SequenceForecast, TabularRegression, Task
+from models.task import Category, ImageClassification, Number, Records, SequenceForecast, Task
+from models.task.fields import BLANKS
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -45,7 +46,7 @@ def instances_of(task: Task, file: Path) -> Iterator[tuple[str, Any]]:
             yield str(file), {"b64": base64.b64encode(file.read_bytes()).decode()}
         elif suffix == ".json":
             yield from _from_json(file)
-        elif suffix == ".csv" and isinstance(task, TabularRegression):
+        elif suffix == ".csv" and isinstance(task, Records):
             yield from _records(task, file)
         elif suffix == ".csv" and isinstance(task, SequenceForecast):
             yield str(file), _series(task, file)
@@ -68,7 +69,7 @@ def _from_json(file: Path) -> Iterator[tuple[str, Any]]:
         yield str(file), document
 
 
-def _records(task: TabularRegression, file: Path) -> Iterator[tuple[str, Any]]:
+def _records(task: Records, file: Path) -> Iterator[tuple[str, Any]]:
     """One record a line; columns that the model does not know, such as the target, are left out."""
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
@@ -78,11 +79,7 @@ def _records(task: TabularRegression, file: Path) -> Iterator[tuple[str, Any]]:
                 f"{file}: a column {missing[0]!r} is needed. Columns: {', '.join(reader.fieldnames or ())}."
             )
         for line in reader:
-            record = {
-                field.name: line[field.name] if isinstance(field, Category) else _number(line[field.name])
-                for field in task.fields
-            }
-            yield f"{file}:{reader.line_num}", record
+            yield f"{file}:{reader.line_num}", {field.name: _value(field, line[field.name]) for field in task.fields}
 
 
 def _series(task: SequenceForecast, file: Path) -> list[Any]:
@@ -96,6 +93,13 @@ def _series(task: SequenceForecast, file: Path) -> list[Any]:
                 f"{file}: a column {missing[0]!r} is needed. Columns: {', '.join(reader.fieldnames or ())}."
             )
         return [[_number(line[name]) for name in names] for line in reader]
+
+
+def _value(field: Number | Category, text: str | None) -> float | str | None:
+    """A cell as the field takes it; training read the same texts as missing."""
+    if field.missing and (text is None or text in BLANKS):
+        return None
+    return text if isinstance(field, Category) else _number(text)
 
 
 def _number(text: str | None) -> float | str | None:

@@ -27,7 +27,9 @@ def answers(task: Task, train: Part, part: Part) -> dict[str, NDArray[np.float64
     if isinstance(task, TabularClassification):
         return table_classes(task, train, part)
     target = [channel.name for channel in task.channels].index(task.target)
-    return forecasts(train, part, target=target, ridge=100.0)
+    # A day, where the steps say so.
+    period = "day" if (task.step, task.horizon) == ("PT1H", 24) else f"{task.horizon} steps"
+    return forecasts(train, part, target=target, ridge=100.0, period=period)
 
 
 def classes(train: Part, test: Part, count: int) -> dict[str, NDArray[np.float64]]:
@@ -89,8 +91,10 @@ def regressions(task: TabularRegression, train: Part, test: Part) -> dict[str, N
     return {"median": np.full(len(test), np.median(train.values)), **answers}
 
 
-def forecasts(train: Part, test: Part, *, target: int, ridge: float) -> dict[str, NDArray[np.float64]]:
-    """Values (test rows, horizon) of repeating the last value or day, and of ridge regression on changes."""
+def forecasts(
+    train: Part, test: Part, *, target: int, ridge: float, period: str = "day"
+) -> dict[str, NDArray[np.float64]]:
+    """Values (test rows, horizon) of repeating the last value or period, and of ridge regression on changes."""
     from sklearn.linear_model import Ridge
 
     last = test.rows[:, -1:, target].astype(np.float64)
@@ -100,7 +104,7 @@ def forecasts(train: Part, test: Part, *, target: int, ridge: float) -> dict[str
     learned = last + linear.predict((test.rows - test.rows[:, -1:]).reshape(len(test), -1))
     answers = {"repeat the last value": np.repeat(last, horizon, axis=1), "ridge regression": learned}
     if test.rows.shape[1] >= horizon:
-        answers["repeat the last day"] = test.rows[:, -horizon:, target].astype(np.float64)
+        answers[f"repeat the last {period}"] = test.rows[:, -horizon:, target].astype(np.float64)
     return answers
 
 

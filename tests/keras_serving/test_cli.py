@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_serving.main import run
 from models.store import Store
-from tests.bundles import CARS, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
+from tests.bundles import CARS, CHURN, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
 
 Cli = Callable[..., tuple[int, str, str]]
 RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
@@ -143,6 +143,43 @@ def test_predict_writes_many_rows_to_a_csv_file_and_lists_what_failed(cli: Cli, 
     assert all(float(row["low"]) or float(row["value"]) for row in rows[:100])
     assert rows[100]["value"] == ""
     assert "horsepower" in rows[100]["error"]
+
+
+def test_predict_reads_blank_cells_as_missing_where_they_may_be(cli: Cli, home: Path, tmp_path: Path) -> None:
+    store = Store(home)
+    added = store.add(make_bundle(tmp_path / "n", "churn", CHURN).path)
+    store.set_alias("churn", added.manifest.version)
+    (tmp_path / "customers.csv").write_text("months,charges,contract\n3,,NA\n,70,yearly\n")
+    status, _, _ = cli("predict", "churn", "customers.csv", "--output", "out.jsonl")
+    first, second = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert status == 1
+    # The stand-in graph has no imputation: that NaN reached it shows in its answer.
+    assert first["probabilities"] == {"no": None, "yes": None}
+    assert "months: must be a number from 0 to 120." in second["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["dnn", "--target", "y"], "give it with --data"),
+        (["dnn", "--data", "t.csv"], "needs --target"),
+        (["dnn", "--data", "t.csv", "--target", "y", "--size", "28"], "--size does not belong to a table"),
+        (["cnn", "--data", "t.csv", "--target", "y"], "Use dnn or regressor"),
+        (["regressor", "--data", "folder"], "Use cnn or dnn"),
+        (["cnn", "--data", "folder", "--size", "2"], "4 to 1024"),
+        (["lstm", "--data", "t.csv", "--column", "y"], "needs --lookback"),
+        (["dnn", "--data", "t.csv", "--target", "y", "--unit", "kg"], "COLUMN=UNIT"),
+        (["dnn", "--data", "missing.csv", "--target", "y"], "does not exist"),
+    ],
+)
+def test_options_of_another_kind_of_data_are_refused_before_anything_is_read(
+    cli: Cli, tmp_path: Path, arguments: list[str], remedy: str
+) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "folder").mkdir()
+    status, _, err = cli("train", *arguments)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert remedy in err
 
 
 def test_predict_takes_a_folder_of_pictures_and_writes_jsonl(cli: Cli, tmp_path: Path) -> None:
