@@ -37,6 +37,7 @@ class Architecture:
         targets: `(task, facts, rows, values) -> what the layer `HEAD` should say`, float32.
         build: `(config, task, facts) -> keras.Model` from the input `rows` to the output rows of its task,
             with built-in layers and `keras.ops` only.
+        spread: `(task, facts, rows) -> what each row's interval width is multiplied by`; none multiplies nothing.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Architecture:
     facts: Callable[[Any, Any, np.ndarray, np.ndarray], Facts]
     targets: Callable[[Any, Facts, np.ndarray, np.ndarray], np.ndarray]
     build: Callable[[Any, Any, Facts], keras.Model]
+    spread: Callable[[Any, Facts, np.ndarray], np.ndarray] | None = None
 
 
 class UnknownArchitectureError(ServingError):

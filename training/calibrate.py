@@ -36,6 +36,12 @@ def calibrate(definition: Architecture, task: Task, facts: Facts, held_out: Part
         return {"temperature": temperature(outputs, held_out.values)}
     ends = (held_out.values, outputs[..., 1], outputs[..., 2])
     truth, low, high = (definition.targets(task, facts, held_out.rows, end) for end in ends)
+    if definition.spread is None:
+        return {"widen": conformal(truth, low, high, task.coverage)}
+    # All distances from the value, each in units of its row's spread: what `widen` is added to in the graph.
+    value = definition.targets(task, facts, held_out.rows, outputs[..., 0])
+    spread = definition.spread(task, facts, held_out.rows)
+    truth, low, high = ((end - value) / spread for end in (truth, low, high))
     return {"widen": conformal(truth, low, high, task.coverage)}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.bundle import Figure
+from models.manifest import Figure
 from models.task import Classes, Records, SequenceForecast
 from training import metrics
 

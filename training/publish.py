@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.bundle import GOLDEN, REFERENCE, Bundle, Lineage
+from models.bundle import GOLDEN, REFERENCE, Bundle
 from models.engines import check_golden, open_engine
-from models.task import ImageClassification
+from models.manifest import Lineage
+from models.task import Classes, ImageClassification
 from training.config import config_path, load_config
 from training.export import LIMIT, export, predict
 from training.golden import example, golden_rows
+from training.parts import parts
+from training.plots import write_plots
 from training.reference import reference
-from training.report import write_card, write_plots
+from training.report import classes_section, layers_section, parts_section, write_card
 
 if TYPE_CHECKING:
+    from models.task import Task
     from training.build import Fitted
     from training.config import TrainConfig
     from training.datasets import DataSet
@@ -85,13 +89,14 @@ def publish(run: Run, fitted: Fitted, split: Split, evaluation: Evaluation, dest
 def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Evaluation) -> None:
     task = run.data.task
     golden = golden_rows(task, split.validation, synthetic=not run.data.derivatives, seed=run.config.seed)
-    np.savez_compressed(staging / GOLDEN, rows=golden, outputs=export(fitted.model, staging, golden))
+    outputs = export(fitted.model, staging, golden)
+    np.savez_compressed(staging / GOLDEN, rows=golden, outputs=outputs)
     # A network is surer of pictures that it was trained on; a table or series needs all its rows for a fair picture.
     parts = [split.validation] if isinstance(task, ImageClassification) else [split.train, split.validation]
     rows = np.concatenate([part.rows for part in parts])
     statistics = reference(task, rows, predict(fitted.model, rows))
     (staging / REFERENCE).write_text(json.dumps(statistics) + "\n", encoding="utf-8")
-    write_plots(staging, task, fitted.history, evaluation, split.test)
+    write_plots(staging, task, fitted.history, evaluation, split.test, golden=(golden, outputs))
     write_card(
         staging,
         name=run.name,
@@ -101,7 +106,19 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
         lineage=lineage(run, split),
         parameters=fitted.model.count_params(),
         facts=_calibration(fitted),
+        sections=_sections(task, fitted, split, evaluation),
     )
+
+
+def _sections(task: Task, fitted: Fitted, split: Split, evaluation: Evaluation) -> list[str]:
+    sections = [layers_section(fitted.model)]
+    # With folds, the last fit saw every row but the test's: none is left to take parts away on.
+    if fitted.trained_on is split.train:
+        figure, found = parts(task, fitted.model, fitted.facts, split.validation)
+        sections[:0] = [parts_section(found, figure)] if found else []
+    if isinstance(task, Classes):
+        sections.insert(0, classes_section(task.labels, evaluation.outputs, split.test.values))
+    return sections
 
 
 def _calibration(fitted: Fitted) -> str:
@@ -134,6 +151,8 @@ def lineage(run: Run, split: Split) -> Lineage:
 def command(run: Run) -> str:
     """The command that runs the pipeline so again."""
     architecture = run.config.architecture
+    if run.data.options:
+        return " ".join(["keras-serving", "train", architecture, "--name", run.name, *run.data.options])
     stems = [architecture, *sorted(file.stem for file in config_path(architecture).parent.glob("*.toml"))]
     stem = next((s for s in stems if load_config(config_path(s)).sha256 == run.config.sha256), None)
     words = ["keras-serving", "train", architecture]

@@ -1,0 +1,64 @@
+"""What a card shows beside the headline: classes, parts, layers and plots."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import CARD, Bundle
+from tests.training.made_up import load, tiny
+from training.metrics import precision_and_recall, reliability
+from training.pipeline import train
+from training.report import classes_section, parts_section
+
+
+@pytest.fixture(scope="module", params=["cnn", "lstm", "regressor"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    home = tmp_path_factory.mktemp(request.param)
+    where = {"publish_to": home / "bundle", "ledger": home / "EVALUATIONS.md", "runs": home / "runs"}
+    return train(tiny(request.param), name="tiny", load=load, progress=lambda _: None, **where)
+
+
+PLOTS = {
+    "cnn": {"learning_curve", "confusion_matrix", "reliability", "worst_mistakes"},
+    "lstm": {"learning_curve", "error_by_step", "forecasts"},
+    "regressor": {"learning_curve", "estimates", "residuals"},
+}
+
+
+def test_each_task_has_its_plots_and_they_are_small(bundle: Bundle) -> None:
+    plots = {Path(name).stem: file.bytes for name, file in bundle.manifest.files.items() if name.startswith("plots/")}
+    assert set(plots) == PLOTS[bundle.manifest.architecture]
+    assert max(plots.values()) < 60_000
+
+
+def test_the_card_shows_every_plot_the_layers_and_what_can_be_taken_apart(bundle: Bundle) -> None:
+    text = (bundle.path / CARD).read_text(encoding="utf-8")
+    architecture = bundle.manifest.architecture
+    assert all(f"(plots/{name}.png)" in text for name in PLOTS[architecture])
+    assert "## Layers" in text
+    assert f"{bundle.manifest.parameters:,}" in text
+    # The last fit of a cross-validated model saw every row.
+    assert ("## What each part adds" in text) == (architecture != "regressor")
+    assert ("| T-shirt/top |" in text) == (architecture == "cnn")
+
+
+def test_precision_counts_what_was_said_and_recall_what_is_true() -> None:
+    said = np.eye(3)[[0, 0, 0, 1]]
+    precision, recall, rows = precision_and_recall(said, np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(precision, [2 / 3, 1, 0])
+    np.testing.assert_allclose(recall, [1, 1 / 2, 0])
+    np.testing.assert_array_equal(rows, [2, 2, 0])
+    assert "| b | 1.000 | 0.500 | 2 |" in classes_section(("a", "b", "c"), said, np.array([0, 0, 1, 1]))
+
+
+def test_reliability_leaves_empty_bins_out() -> None:
+    confidence, right, counts = reliability(np.array([[0.9, 0.1], [0.92, 0.08], [0.4, 0.6]]), np.array([0, 1, 1]))
+    np.testing.assert_allclose(confidence, [0.6, 0.91])
+    np.testing.assert_allclose(right, [1.0, 0.5])
+    np.testing.assert_array_equal(counts, [1, 2])
+
+
+def test_parts_are_listed_in_the_given_order() -> None:
+    text = parts_section({"as it ships": 1.0, "without a": 2.0}, "error")
+    assert text.index("| as it ships | 1.0000 |") < text.index("| without a | 2.0000 |")
