@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models import Architecture, Facts
-    from models.bundle import Figure
+    from models.manifest import Figure
     from models.task import Task
     from training.config import TrainConfig
     from training.split import Split
@@ -56,7 +56,7 @@ def build_and_fit(
     if config.folds:
         return _cross_fitted(definition, task, split, config, checkpoints)
     held_out = split.validation
-    facts, model, history = _fit_once(definition, task, config, (split.train, held_out), checkpoints)
+    facts, model, history = fit_once(definition, task, config, (split.train, held_out), checkpoints)
     outputs = predict(model, held_out.rows)
     facts = {**facts, **calibrate(definition, task, facts, held_out, outputs)}
     model = _rebuilt(definition, task, config, facts, model)
@@ -76,7 +76,7 @@ def _cross_fitted(
     answers: dict[str, list[NDArray[np.float64]]] = {}
     for train, held_out in folds(len(everything), config.folds, seed=config.seed):
         part, rest = everything.take(train), everything.take(held_out)
-        _, model, history = _fit_once(definition, task, config, (part, rest), None)
+        _, model, history = fit_once(definition, task, config, (part, rest), None)
         order.append(held_out)
         outputs.append(predict(model, rest.rows))
         histories.append(history)
@@ -85,7 +85,7 @@ def _cross_fitted(
     shuffled = everything.take(np.concatenate(order))
     simple = {name: np.concatenate(answer) for name, answer in answers.items()}
 
-    facts, model, _ = _fit_once(definition, task, config, (everything, None), checkpoints)
+    facts, model, _ = fit_once(definition, task, config, (everything, None), checkpoints)
     constants = calibrate(definition, task, facts, shuffled, np.concatenate(outputs))
     facts = {**facts, **constants}
     model = _rebuilt(definition, task, config, facts, model)
@@ -96,13 +96,14 @@ def _cross_fitted(
     return Fitted(model, facts, mean, figures.figures[:1], everything)
 
 
-def _fit_once(
+def fit_once(
     definition: Architecture,
     task: Task,
     config: TrainConfig,
     parts: tuple[Part, Part | None],
     checkpoints: Path | None,
 ) -> tuple[Facts, keras.Model, History]:
+    """Fit on the first of `parts`, watched on the second; not calibrated."""
     train, held_out = parts
     seed_everything(config.seed, deterministic=config.fit.deterministic)
     facts = definition.facts(config.model, task, train.rows, train.values)

@@ -1,0 +1,31 @@
+"""Every row is answered once, by a model that did not see it; seeds are summed up as mean and spread."""
+
+import numpy as np
+import pytest
+
+from models.manifest import Figure
+from tests.training.made_up import cars, tiny
+from training.cross_validate import cross_validate
+from training.datasets import data_set
+from training.seeds import spread
+
+
+def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
+    data, config = data_set("auto-mpg"), tiny("regressor", folds=0)
+    split = data.split(data.engineer(cars()), config)
+    found = cross_validate(data.task, split, config, 3)
+    assert len(found.outputs) == len(split.train) + len(split.validation) + len(split.test) == 119
+    headline = found.figures[0]
+    assert (headline.name, headline.split, headline.rows) == ("mae", "3-fold", 119)
+    assert set(headline.baselines) == {"median", "linear regression", "5 nearest neighbours", "gradient boosting"}
+    # Out of fold: nearest neighbours that had seen their row would be far better than this noise allows.
+    assert headline.baselines["gradient boosting"] > 0.3
+    assert np.isfinite(found.outputs).all()
+
+
+def test_a_spread_is_the_standard_deviation_over_seeds() -> None:
+    runs = [(Figure(name="mae", value=v, higher_is_better=False, rows=9, split="validation"),) for v in (1.0, 2.0, 3.0)]
+    (line,) = spread(runs)
+    assert line == "mae 2.0000 +- 1.0000 on 9 validation rows (1.0000, 2.0000, 3.0000)"
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        spread([runs[0], ()])
