@@ -78,14 +78,14 @@ def train(
             f"training needs {error.name}, which is not installed. pip install -r requirements/train.txt"
         ) from None
     store = open_store() if output is None else None
-    served = _served(store, name)
+    served = served_task(store, name)
     try:
         chosen, loaded = _choose(architecture, config, own, None if breaking else served)
 
         def load(config: TrainConfig, data_dir: Path | None) -> Loaded:
             found = loaded or pipeline.load_known(config, data_dir)
             if served is not None and not breaking:
-                _refuse_changes(name, served, found.data.task)
+                refuse_changes(name, served, found.data.task)
             return found
 
         if output is not None:
@@ -126,13 +126,18 @@ def put_into_service(store: Store, name: str, version: str) -> None:
         click.echo(f"to serve it: keras-serving models promote {name} {version}")
 
 
-def _served(store: Store | None, name: str) -> Task | None:
+def served_task(store: Store | None, name: str) -> Task | None:
     """Task of the production version, if there is one."""
     target = store.aliases().target(name) if store else None
     return store.open(name, target.version).manifest.task if store and target else None
 
 
-def _refuse_changes(name: str, served: Task, new: Task) -> None:
+def refuse_changes(name: str, served: Task, new: Task) -> None:
+    """Refuse what the clients of a served name would notice.
+
+    Raises:
+        click.ClickException: Lists the changes.
+    """
     found = changes(served, new)
     if found:
         raise click.ClickException(

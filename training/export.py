@@ -42,6 +42,21 @@ def export(model: keras.Model, directory: Path, golden: NDArray[Any]) -> NDArray
         ExportError: The file does not load safely, the ONNX graph has other inputs than `rows`, onnxruntime refuses
             it, an output is not finite, or the two differ by more than `LIMIT`.
     """
+    loaded, outputs = save(model, directory, golden)
+    write_onnx(loaded, directory / ONNX)
+    compare(directory / ONNX, golden, outputs)
+    return outputs
+
+
+def save(model: keras.Model, directory: Path, golden: NDArray[Any]) -> tuple[keras.Model, NDArray[np.float32]]:
+    """Write `model.keras`.
+
+    Returns:
+        The file's model, loaded again safely, and what it says of the golden rows.
+
+    Raises:
+        ExportError: An output is not finite.
+    """
     import keras
 
     model.save(directory / KERAS)
@@ -50,9 +65,7 @@ def export(model: keras.Model, directory: Path, golden: NDArray[Any]) -> NDArray
     if not np.isfinite(outputs).all():
         row = int(np.argwhere(~np.isfinite(outputs))[0][0])
         raise ExportError(f"outputs must be finite. Received: {outputs[row]} for golden row {row}.")
-    write_onnx(loaded, directory / ONNX)
-    compare(directory / ONNX, golden, outputs)
-    return outputs
+    return loaded, outputs
 
 
 def predict(model: keras.Model, rows: NDArray[Any]) -> NDArray[np.float32]:

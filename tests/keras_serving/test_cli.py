@@ -51,6 +51,9 @@ def cli(
         (["models", "show", "nope"], "Known models: cars, clothes, heat"),
         (["models", "promote", "cars", "../../etc"], "Known versions: 2026"),
         (["models", "promote", "cars"], "Missing argument 'VERSION'"),
+        (["models", "import", "missing.keras", "--name", "x", "--labels", "a,b"], "does not exist"),
+        (["models", "import", __file__, "--name", "x"], "needs --labels"),
+        (["models", "import", __file__, "--name", "Bad Name", "--labels", "a,b"], "lower case letters"),
         (["predict", "cars"], "Missing argument 'FILES...'"),
         (["predict", "cars", "missing.json"], "does not exist"),
         (["predict", "cars", ".", "--output", "x.xlsx"], ".csv or .jsonl"),
@@ -224,6 +227,27 @@ def test_predict_says_what_is_wrong_with_a_file(cli: Cli, tmp_path: Path, name: 
     status, _, err = cli("predict", "cars", name)
     assert (status, len(err.splitlines())) == (2, 1)
     assert says in err
+
+
+def test_a_keras_file_is_imported_into_service_and_its_labels_do_not_change_silently(
+    cli: Cli, home: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    keras.Sequential([keras.Input((28, 28)), *layers]).save(tmp_path / "theirs.keras")
+    importing = ("models", "import", "theirs.keras", "--name", "theirs")
+    status, out, err = cli(*importing, "--labels", "bag,boot,coat")
+    assert (status, err) == (0, "")
+    assert "is the production version" in out
+    Image.fromarray(rows_of(IMAGE, 1)[0, :, :, 0]).save(tmp_path / "a.png")
+    assert json.loads(cli("predict", "theirs", "a.png")[1])["label"] in ("bag", "boot", "coat")
+    status, _, err = cli(*importing, "--labels", "coat,boot,bag")
+    assert status == 1
+    assert "labels" in err
+    assert "--breaking" in err
+    assert cli(*importing, "--labels", "coat,boot,bag", "--breaking")[0] == 0
+    assert len(Store(home).versions("theirs")) >= 1
 
 
 def test_training_without_its_packages_says_what_to_install() -> None:

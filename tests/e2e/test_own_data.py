@@ -1,0 +1,155 @@
+"""Data of a user's own, from a file to answers over HTTP, by the commands that the README gives."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.bundle import Bundle
+from models.store import Store
+from models.task import TabularClassification
+from tests.e2e.server import Server, running
+from tests.training.own.made_up import customers, load, shapes
+
+README = Path(__file__).parent.parent.parent / "README.md"
+TINY = {
+    "churn": ("dnn", "[model]\nunits = [8]\n[fit]\nepochs = 3\nbatch_size = 32\n"),
+    "shoes": ("cnn", "[model]\nfilters = [4]\nconvolutions = 1\n[fit]\nepochs = 2\nbatch_size = 16\n"),
+    "load": ("lstm", "[model]\nmembers = 1\nunits = 4\n[fit]\nepochs = 1\nbatch_size = 64\n"),
+}
+
+
+def commands() -> dict[str, list[str]]:
+    """The README's own-data commands, by the name of their model."""
+    block = re.search(r"## Your own data\n.*?```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    lines = [shlex.split(line, comments=True) for line in block[1].splitlines() if line.startswith(".venv")]
+    return {words[words.index("--name") + 1]: words[1:] for words in lines if words[1] == "train"}
+
+
+def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The installed command, in the folder of the data."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SERVING_", "DATA_DIR"))}
+    empty = home.parent / "none"
+    empty.mkdir(exist_ok=True)
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("keras-serving")), *arguments],
+        env=environment | {"SERVING_HOME": str(home), "SERVING_PRETRAINED": str(empty)},
+        cwd=home.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose models were trained by the README's commands, on few passes."""
+    folder = tmp_path_factory.mktemp("own")
+    customers(folder / "customers.csv")
+    shapes(folder / "pictures")
+    load(folder / "load.csv", steps=600)
+    for name, arguments in commands().items():
+        architecture, text = TINY[name]
+        (folder / f"{name}.toml").write_text(f'architecture = "{architecture}"\n{text}')
+        done = command(folder / "home", *arguments, "--config", f"{name}.toml")
+        assert done.returncode == 0, done.stderr + done.stdout
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def own(trained: Path) -> Iterator[Server]:
+    with running(trained, pretrained=trained.parent / "none") as server:
+        yield server
+
+
+def bundle(home: Path, name: str) -> Bundle:
+    store = Store(home)
+    target = store.aliases().target(name)
+    assert target is not None
+    return store.open(name, target.version)
+
+
+def test_the_readme_shows_each_kind_of_data() -> None:
+    assert set(commands()) == set(TINY)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_model_of_own_data_answers_its_own_example(own: Server, name: str) -> None:
+    described = httpx.get(f"{own.url}/models/{name}").json()
+    answer = httpx.post(f"{own.url}/predict/{name}", json=described["example"])
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 1
+
+
+def test_records_with_missing_values_over_http_answer_what_keras_computes(own: Server, trained: Path) -> None:
+    import keras
+
+    found = bundle(trained, "churn")
+    task = found.manifest.task
+    assert isinstance(task, TabularClassification)
+    table = pd.read_csv(trained.parent / "customers.csv")[list(task.names)].head(40)
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    assert any(record["charges"] is None for record in records)
+    sent = [{k: v for k, v in r.items() if v is not None} if i % 2 else r for i, r in enumerate(records)]
+    answer = httpx.post(f"{own.url}/predict/churn", json={"instances": sent})
+    assert answer.status_code == 200, answer.text
+    received = [[p["probabilities"][label] for label in ("no", "yes")] for p in answer.json()["predictions"]]
+    model = keras.saving.load_model(found.path / "model.keras", compile=False, safe_mode=True)
+    np.testing.assert_allclose(received, model.predict(task.parse(records), verbose=0), atol=1e-5)
+    np.testing.assert_allclose(np.sum(received, axis=1), 1, atol=1e-6)
+
+
+def test_a_training_picture_of_any_size_gets_the_users_labels(own: Server, trained: Path) -> None:
+    for file in sorted((trained.parent / "pictures" / "cross").iterdir())[:4]:
+        media = "image/png" if file.suffix == ".png" else "image/jpeg"
+        answer = httpx.post(
+            f"{own.url}/predict/shoes", content=file.read_bytes(), headers={"content-type": media}
+        ).json()
+        prediction = answer["predictions"][0]
+        assert set(prediction["probabilities"]) == {"bar", "cross"}
+        assert any("resized to 28x28" in step for step in prediction["applied"])
+
+
+def test_a_forecast_has_the_users_horizon_unit_and_step(own: Server, trained: Path) -> None:
+    table = pd.read_csv(trained.parent / "load.csv")[["load", "temperature"]]
+    answer = httpx.post(f"{own.url}/predict/load", json={"instances": [table.to_numpy().tolist()]}).json()
+    prediction = answer["predictions"][0]
+    assert len(prediction["forecast"]) == 24
+    assert (prediction["unit"], prediction["step"]) == ("MW", "PT1H")
+
+
+def test_the_lineage_says_where_the_data_lay_and_how_to_do_it_again(trained: Path) -> None:
+    lineage = bundle(trained, "churn").manifest.lineage
+    assert (lineage.dataset, lineage.data_location) == ("customers", "customers.csv")
+    assert lineage.command.startswith("keras-serving train dnn --name churn --data customers.csv --target churn")
+    assert str(trained.parent) not in bundle(trained, "shoes").manifest.to_json().decode()
+
+
+def test_no_record_of_the_data_is_in_the_example(trained: Path) -> None:
+    task = bundle(trained, "churn").manifest.task
+    assert isinstance(task, TabularClassification)
+    table = pd.read_csv(trained.parent / "customers.csv")[list(task.names)]
+    assert bundle(trained, "churn").manifest.example not in json.loads(table.to_json(orient="records"))
+
+
+def test_another_schema_under_the_same_name_needs_breaking(trained: Path) -> None:
+    arguments = [*commands()["churn"], "--config", "churn.toml", "--ignore", "plan"]
+    refused = command(trained, *arguments)
+    assert refused.returncode == 1
+    assert "--breaking" in refused.stderr
+    assert "fields" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    allowed = command(trained, *arguments, "--breaking")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "to serve it: keras-serving models promote churn" in allowed.stdout
