@@ -14,6 +14,8 @@ from service.settings import SettingsError
 _COMMANDS = {
     "serve": ("keras_serving.serve_command", "serve"),
     "train": ("keras_serving.train_command", "train"),
+    "analyse": ("keras_serving.analyse_command", "analyse"),
+    "compare": ("keras_serving.compare_command", "compare"),
     "predict": ("keras_serving.predict_command", "predict"),
     "models": ("keras_serving.models_commands", "models_group"),
 }
