@@ -26,7 +26,14 @@ _WORST = 15
 
 
 def write_plots(
-    directory: Path, task: Task, history: History, evaluation: Evaluation, test: Part, *, golden: tuple[Any, Any]
+    directory: Path,
+    task: Task,
+    history: History,
+    evaluation: Evaluation,
+    test: Part,
+    *,
+    golden: tuple[Any, Any],
+    share_rows: bool = True,
 ) -> None:
     """Write `plots/*.png`, tens of kilobytes each.
 
@@ -37,6 +44,7 @@ def write_plots(
         evaluation: On the test rows.
         test: The test rows.
         golden: Golden rows and the outputs for them; of sequences they are made up, so a licence never forbids them.
+        share_rows: Whether test pictures may be shown.
     """
     folder = directory / "plots"
     folder.mkdir()
@@ -45,7 +53,7 @@ def write_plots(
     if isinstance(task, Classes):
         draw(folder / "confusion_matrix.png", lambda axes: _confusion(axes, task.labels, outputs, truth))
         draw(folder / "reliability.png", lambda axes: _reliability(axes, outputs, truth))
-        if isinstance(task, ImageClassification):
+        if isinstance(task, ImageClassification) and share_rows:
             _worst(folder / "worst_mistakes.png", task, outputs, test)
     elif isinstance(task, SequenceForecast):
         # Errors rather than stretches of the test series, which a licence may forbid to pass on.

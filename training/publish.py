@@ -96,7 +96,9 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
     rows = np.concatenate([part.rows for part in parts])
     statistics = reference(task, rows, predict(fitted.model, rows))
     (staging / REFERENCE).write_text(json.dumps(statistics) + "\n", encoding="utf-8")
-    write_plots(staging, task, fitted.history, evaluation, split.test, golden=(golden, outputs))
+    write_plots(
+        staging, task, fitted.history, evaluation, split.test, golden=(golden, outputs), share_rows=run.data.derivatives
+    )
     write_card(
         staging,
         name=run.name,

@@ -39,6 +39,13 @@ _LIMITS = {
 }
 
 
+_EXAMPLE = "Meant as a worked example and a start for own data, not for decisions about people or equipment."
+_OWN = (
+    "It knows what its training data show: how good its answers, probabilities and intervals are on anything else was "
+    "not measured. Add here whom it is meant for, and what it must not decide."
+)
+
+
 def write_card(
     directory: Path,
     *,
@@ -74,7 +81,7 @@ def write_card(
 
 ## Intended use and limits
 
-{_LIMITS[task.kind]} Meant as a worked example and a start for own data, not for decisions about people or equipment.
+{_OWN if data.options else f"{_LIMITS[task.kind]} {_EXAMPLE}"}
 
 ## Data
 

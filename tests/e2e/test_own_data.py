@@ -143,6 +143,13 @@ def test_no_record_of_the_data_is_in_the_example(trained: Path) -> None:
     assert bundle(trained, "churn").manifest.example not in json.loads(table.to_json(orient="records"))
 
 
+def test_no_picture_of_the_data_is_in_the_bundle(trained: Path) -> None:
+    found = bundle(trained, "shoes")
+    assert "plots/confusion_matrix.png" in found.manifest.files
+    assert "plots/worst_mistakes.png" not in found.manifest.files
+    assert "whom it is meant for" in found.read("card.md").decode()
+
+
 def test_another_schema_under_the_same_name_needs_breaking(trained: Path) -> None:
     arguments = [*commands()["churn"], "--config", "churn.toml", "--ignore", "plan"]
     refused = command(trained, *arguments)
