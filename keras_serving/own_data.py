@@ -73,7 +73,12 @@ def require_data(given: dict[str, Any]) -> None:
 
 
 def read_own_data(
-    architecture: str, given: dict[str, Any], *, like: Task | None, config: Path | None
+    architecture: str,
+    given: dict[str, Any],
+    *,
+    like: Task | None,
+    config: Path | None,
+    settings: tuple[str, ...] = (),
 ) -> tuple[DataSet, Raw, str]:
     """Read what `--data` names as the architecture needs it.
 
@@ -82,6 +87,7 @@ def read_own_data(
         given: The options by name; `data` is set.
         like: Task of the version that the new one is to replace.
         config: That the user gave; part of the command that is recorded.
+        settings: Single settings that the user changed; part of that command too.
 
     Returns:
         The data set, its raw form, and its location as the lineage may say it.
@@ -97,7 +103,7 @@ def read_own_data(
 
     path: Path = given["data"]
     options = Options(
-        command=_words(given, location(path), config),
+        command=_words(given, location(path), config, settings),
         share_rows=given["share_rows"],
         like=like,
         say=lambda line: click.echo(f"  {line}"),
@@ -152,7 +158,7 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _words(given: dict[str, Any], location: str, config: Path | None) -> tuple[str, ...]:
+def _words(given: dict[str, Any], location: str, config: Path | None, settings: tuple[str, ...]) -> tuple[str, ...]:
     """The options as a command line would repeat them, without a folder of this machine."""
     words = ["--data", shlex.quote(location)]
     for name, value in given.items():
@@ -166,4 +172,5 @@ def _words(given: dict[str, Any], location: str, config: Path | None) -> tuple[s
             words += [word for one in values for word in (option, shlex.quote(str(one)))]
     if config is not None:
         words += ["--config", shlex.quote(config.name if config.is_absolute() else config.as_posix())]
+    words += [word for setting in settings for word in ("--set", shlex.quote(setting))]
     return tuple(words)
