@@ -40,16 +40,17 @@ def write_plots(
     Args:
         directory: Of the bundle.
         task: What the numbers mean.
-        history: Of the fit.
+        history: Of the fit; without one, no learning curve is drawn.
         evaluation: On the test rows.
         test: The test rows.
         golden: Golden rows and the outputs for them; of sequences they are made up, so a licence never forbids them.
         share_rows: Whether test pictures may be shown.
     """
     folder = directory / "plots"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     outputs, truth = evaluation.outputs, test.values
-    draw(folder / "learning_curve.png", lambda axes: _learning_curve(axes, history))
+    if history:
+        draw(folder / "learning_curve.png", lambda axes: _learning_curve(axes, history))
     if isinstance(task, Classes):
         draw(folder / "confusion_matrix.png", lambda axes: _confusion(axes, task.labels, outputs, truth))
         draw(folder / "reliability.png", lambda axes: _reliability(axes, outputs, truth))

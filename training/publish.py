@@ -107,23 +107,25 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
         figures=evaluation.figures + fitted.held_out,
         lineage=lineage(run, split),
         parameters=fitted.model.count_params(),
-        facts=_calibration(fitted),
-        sections=_sections(task, fitted, split, evaluation),
+        facts=calibration(fitted),
+        sections=sections(task, fitted, split, evaluation, folds=run.config.folds),
     )
 
 
-def _sections(task: Task, fitted: Fitted, split: Split, evaluation: Evaluation) -> list[str]:
-    sections = [layers_section(fitted.model)]
+def sections(task: Task, fitted: Fitted, split: Split, evaluation: Evaluation, *, folds: int) -> list[str]:
+    """The card's sections on classes, parts and layers."""
+    found = [layers_section(fitted.model)]
     # With folds, the last fit saw every row but the test's: none is left to take parts away on.
-    if fitted.trained_on is split.train:
-        figure, found = parts(task, fitted.model, fitted.facts, split.validation)
-        sections[:0] = [parts_section(found, figure)] if found else []
+    if not folds:
+        figure, without = parts(task, fitted.model, fitted.facts, split.validation)
+        found[:0] = [parts_section(without, figure)] if without else []
     if isinstance(task, Classes):
-        sections.insert(0, classes_section(task.labels, evaluation.outputs, split.test.values))
-    return sections
+        found.insert(0, classes_section(task.labels, evaluation.outputs, split.test.values))
+    return found
 
 
-def _calibration(fitted: Fitted) -> str:
+def calibration(fitted: Fitted) -> str:
+    """One sentence on the constants in the graph."""
     if "widen" in fitted.facts:
         return "The interval was made to hold its share on held-out rows; its coverage on test rows is above."
     temperature = fitted.facts["temperature"]

@@ -74,7 +74,9 @@ def write_card(
     plots = "\n".join(
         f"![{p.stem.replace('_', ' ')}](plots/{p.name})" for p in sorted((directory / "plots").glob("*.png"))
     )
-    counts = ", ".join(f"{count:,} {part}" for part, count in lineage.rows.items())
+    counts = ", ".join(
+        f"{lineage.rows[part]:,} {part}" for part in ("train", "validation", "test") if part in lineage.rows
+    )
     text = f"""# {name}
 
 {_what(task)} Architecture `{lineage.config["architecture"]}`, {parameters:,} parameters.
@@ -126,7 +128,7 @@ def _what(task: Task) -> str:
 def _table(figures: tuple[Figure, ...]) -> str:
     rows = ["| figure | this model | beside it | rows |", "|---|---|---|---|"]
     for figure in figures:
-        others = "; ".join(f"{method} {value:.4f}" for method, value in figure.baselines.items()) or "-"
+        others = "; ".join(f"{method} {value:.4f}" for method, value in sorted(figure.baselines.items())) or "-"
         unit = f" {figure.unit}" if figure.unit else ""
         rows.append(f"| {figure.name} | **{figure.value:.4f}**{unit} | {others} | {figure.rows:,} {figure.split} |")
     return "\n".join(rows)
@@ -150,6 +152,7 @@ def parts_section(parts: Mapping[str, float], figure: str) -> str:
 def layers_section(model: keras.Model) -> str:
     """Keras's own summary."""
     lines: list[str] = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=96)
+    # Keras writes 80 columns where there is no terminal, and cuts what is longer.
+    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=78)
     body = "\n".join(lines).rstrip()
     return f"## Layers\n\n```\n{body}\n```"

@@ -9,6 +9,7 @@ from models.bundle import CARD, Bundle
 from tests.training.made_up import load, tiny
 from training.metrics import precision_and_recall, reliability
 from training.pipeline import train
+from training.recard import recard
 from training.report import classes_section, parts_section
 
 
@@ -41,6 +42,15 @@ def test_the_card_shows_every_plot_the_layers_and_what_can_be_taken_apart(bundle
     # The last fit of a cross-validated model saw every row.
     assert ("## What each part adds" in text) == (architecture != "regressor")
     assert ("| T-shirt/top |" in text) == (architecture == "cnn")
+
+
+def test_a_card_written_again_keeps_version_figures_and_learning_curve(bundle: Bundle) -> None:
+    before = bundle.manifest
+    loaded = load(tiny(before.architecture), None)
+    (bundle.path / "plots" / "old.png").write_bytes(b"")
+    again = recard(bundle.path, loaded.data, loaded.raw).manifest
+    assert (again.version, again.figures) == (before.version, before.figures)
+    assert {n: f.sha256 for n, f in again.files.items()} == {n: f.sha256 for n, f in before.files.items()}
 
 
 def test_precision_counts_what_was_said_and_recall_what_is_true() -> None:
