@@ -45,7 +45,7 @@ class FitConfig(BaseModel):
         weight_decay: AdamW's, on kernels; not on biases and normalisation.
         label_smoothing: For classes.
         averaging: Momentum of the exponential average of the weights that the fit ends with; 0 for none.
-        point: Loss of the value beside the pinball loss of its interval ("huber", or "pinball" for the median).
+        point: Loss of the value beside the pinball loss of its interval ("huber", "mse", or "pinball" for the median).
         augment: Pictures only.
         deterministic: The same seed gives the same weights, at some cost in speed.
     """
@@ -59,7 +59,7 @@ class FitConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     averaging: float = Field(0.0, ge=0, lt=1)
-    point: Literal["huber", "pinball"] = "pinball"
+    point: Literal["huber", "pinball", "mse"] = "pinball"
     augment: Augment = Augment()
     deterministic: bool = True
 

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     import keras
 
 
-def interval_loss(point: Literal["huber", "pinball"], *, coverage: float = 0.8) -> keras.losses.Loss:
+def interval_loss(point: Literal["huber", "pinball", "mse"], *, coverage: float = 0.8) -> keras.losses.Loss:
     """Loss of several members' (value, low, high) against one truth.
 
     Args:
-        point: The value's part: Huber (delta 1), or pinball at the median.
+        point: The value's part: Huber (delta 1), squared error, or pinball at the median.
         coverage: Of the interval: its ends are the quantiles `(1 - coverage) / 2` and the rest.
 
     Returns:
@@ -29,7 +29,8 @@ def interval_loss(point: Literal["huber", "pinball"], *, coverage: float = 0.8) 
             value, low, high = error[..., 0], error[..., 1], error[..., 2]
             size = ops.abs(value)
             huber = ops.where(size < 1, 0.5 * value * value, size - 0.5)
-            first = huber if point == "huber" else _pinball(value, 0.5)
+            firsts = {"huber": huber, "mse": 0.5 * value * value, "pinball": _pinball(value, 0.5)}
+            first = firsts[point]
             return ops.mean(first + _pinball(low, tail) + _pinball(high, 1 - tail))
 
     def _pinball(error: keras.KerasTensor, quantile: float) -> keras.KerasTensor:

@@ -5,7 +5,8 @@ A network that saw the level itself won on validation and lost on test: the leve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from models import Facts
     from models.task import SequenceForecast
+
+
+_STEADY = 0.25
+"""Share of an interval's width that does not follow the window's moves."""
 
 
 class LstmConfig(BaseModel):
@@ -47,7 +52,20 @@ def facts(config: LstmConfig, task: SequenceForecast, rows: np.ndarray, values: 
     past, future = past / scale, future / scale
     # The last step of each channel is 0 by construction; the penalty keeps the system solvable.
     gram = past.T @ past + config.ridge * np.eye(past.shape[1])
-    return {"scale": scale, "ridge": np.linalg.solve(gram, past.T @ future).tolist()}
+    moves = _moves(task, rows, np.abs, np.mean)
+    move = max(float(moves.mean()), 1e-6)
+    return {"scale": scale, "move": move, "ridge": np.linalg.solve(gram, past.T @ future).tolist()}
+
+
+def spread(task: SequenceForecast, facts: Facts, rows: np.ndarray) -> np.ndarray:
+    """What the interval's width is multiplied by, (n, 1): more where the window moved more over one horizon.
+
+    A fixed width covered 69 to 90 % of 16 blocks of the training and validation rows, this one 74 to 83 %.
+    """
+    import numpy as np
+
+    wider: np.ndarray = _spread(facts, _moves(task, rows, np.abs, np.mean))
+    return wider
 
 
 def targets(task: SequenceForecast, facts: Facts, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -86,13 +104,25 @@ def build(config: LstmConfig, task: SequenceForecast, facts: Facts) -> keras.Mod
     head = layers.Identity(name=HEAD)(layers.Concatenate(axis=1)(members) if len(members) > 1 else members[0])
 
     mean = ops.mean(head, axis=1)
+    wider = layers.Reshape((1, 1))(_spread(facts, _moves(task, rows, ops.abs, ops.mean)))
     widen = layers.Rescaling(1.0, [[distance] for distance in facts.get("widen", [0.0] * task.horizon)], name="widen")
     value = mean[..., 0:1]
-    below = ops.relu(widen(value - mean[..., 1:2]))
-    above = ops.relu(widen(mean[..., 2:3] - value))
+    below = ops.relu(widen(value - mean[..., 1:2])) * wider
+    above = ops.relu(widen(mean[..., 2:3] - value)) * wider
     ends = layers.Concatenate()([value, value - below, value + above])
     scaled = layers.Rescaling(facts["scale"], name="scaled")(ends)
     return keras.Model(rows, scaled + rows[:, -1:, target : target + 1], name="lstm")
+
+
+def _moves(task: SequenceForecast, rows: Any, absolute: Callable[..., Any], mean: Callable[..., Any]) -> Any:
+    """How far the target moves in one horizon, on average over the window, (n, 1)."""
+    series = rows[..., _target(task)]
+    lag = max(1, min(task.horizon, task.lookback // 2))
+    return mean(absolute(series[:, lag:] - series[:, :-lag]), axis=1, keepdims=True)
+
+
+def _spread(facts: Facts, moves: Any) -> Any:
+    return _STEADY + (1 - _STEADY) / facts["move"] * moves
 
 
 def _target(task: SequenceForecast) -> int:
@@ -107,4 +137,5 @@ ARCHITECTURE = Architecture(
     facts=facts,
     targets=targets,
     build=build,
+    spread=spread,
 )
