@@ -9,9 +9,9 @@ from training.config import TrainConfig
 _TABLE_FIT = {"epochs": 60, "batch_size": 32, "learning_rate": 0.003, "warmup": 3.0, "weight_decay": 0.03}
 _RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("dnn", "tabular_classification"): {
-        "model": {"units": [32, 32], "batch_norm": False, "dropout": 0.3},
+        "model": {"units": [64, 64], "batch_norm": False, "dropout": 0.3},
         # A few hundred records are learned by heart otherwise.
-        "fit": _TABLE_FIT | {"epochs": 15, "weight_decay": 1.0},
+        "fit": _TABLE_FIT | {"epochs": 30, "weight_decay": 1.0},
     },
     ("dnn", "tabular_regression"): {
         "model": {"units": [64, 64], "batch_norm": False, "dropout": 0.1},
