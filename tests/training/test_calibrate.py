@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from training.calibrate import conformal, cooled, temperature
+from models import architecture
+from tests.training.made_up import tiny
+from training.calibrate import calibrate, conformal, cooled, temperature
+from training.datasets import data_set
+from training.export import predict
 from training.metrics import coverage
+from training.sets.etth1 import windows
 
 
 def sure(factor: float, rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -48,3 +53,25 @@ def test_each_step_of_a_forecast_gets_its_own_distance() -> None:
     widen = conformal(truth, truth * 0, truth * 0, 0.8)
     assert isinstance(widen, list)
     assert widen == sorted(widen)
+
+
+def test_an_interval_follows_the_windows_moves_and_holds_its_share_in_calm_and_in_wild_times() -> None:
+    data, config = data_set("etth1"), tiny("lstm")
+    definition = architecture("lstm")
+    rng = np.random.default_rng(0)
+    wild = np.repeat([1.0, 3.0, 1.0, 3.0], 300)
+    series = (20 + np.cumsum(rng.normal(0, 0.1, 1200)) + wild * rng.normal(0, 1, 1200)).astype(np.float32)
+    part = windows(series)
+    calm = np.array([wild[i : i + 120].max() == 1 for i in range(len(part))])
+    rough = np.array([wild[i : i + 120].min() == 3 for i in range(len(part))])
+    facts = definition.facts(config.model, data.task, part.rows, part.values)
+    model = definition.build(config.model, data.task, facts)
+    constants = calibrate(definition, data.task, facts, part, predict(model, part.rows))
+    outputs = predict(definition.build(config.model, data.task, {**facts, **constants}), part.rows)
+    value, low, high = np.moveaxis(outputs, -1, 0)
+    assert (low <= value).all()
+    assert (value <= high).all()
+    assert coverage(low, high, part.values) == pytest.approx(0.8, abs=0.02)
+    for times in (calm, rough):
+        assert coverage(low[times], high[times], part.values[times]) == pytest.approx(0.8, abs=0.12)
+    assert (high - low)[rough].mean() > 2 * (high - low)[calm].mean()
