@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the bundle to this folder, not to the store.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting of the configuration: fit.optimizer=nesterov, model.units=[100, 50]. Repeatable.",
+)
 @click.option("--breaking", is_flag=True, help="Allow another schema or other labels than the name's served version.")
 @own_data_options
 def train(
@@ -51,6 +58,7 @@ def train(
     config: Path | None,
     data_dir: Path | None,
     output: Path | None,
+    settings: tuple[str, ...],
     breaking: bool,
     **own: Any,
 ) -> None:
@@ -80,7 +88,7 @@ def train(
     store = open_store() if output is None else None
     served = served_task(store, name)
     try:
-        chosen, loaded = _choose(architecture, config, own, None if breaking else served)
+        chosen, loaded = _choose(architecture, config, own, settings, None if breaking else served)
 
         def load(config: TrainConfig, data_dir: Path | None) -> Loaded:
             found = loaded or pipeline.load_known(config, data_dir)
@@ -147,24 +155,26 @@ def refuse_changes(name: str, served: Task, new: Task) -> None:
 
 
 def _choose(
-    architecture: str, config: Path | None, own: dict[str, Any], like: Task | None
+    architecture: str, config: Path | None, own: dict[str, Any], settings: tuple[str, ...], like: Task | None
 ) -> tuple[TrainConfig, Loaded | None]:
     """The configuration, and the user's own data where `--data` names them."""
-    from training.config import config_path, load_config
+    from training.config import config_path, load_config, make_config
     from training.own.recipes import can_train, recipe
     from training.pipeline import Loaded
 
     if config is not None:
-        chosen = load_config(config)
+        chosen = load_config(config, settings)
         if chosen.architecture != architecture:
             raise click.UsageError(f"{config} is a configuration of {chosen.architecture}, not of {architecture}.")
     if own["data"] is None:
-        return chosen if config else load_config(config_path(architecture)), None
+        return chosen if config else load_config(config_path(architecture), settings), None
     click.echo("read")
-    data, raw, location = read_own_data(architecture, own, like=like, config=config)
+    data, raw, location = read_own_data(architecture, own, like=like, config=config, settings=settings)
     kind = data.task.kind
     if kind not in can_train(architecture):
         raise click.UsageError(f"{architecture} does not learn {kind.replace('_', ' ')}. Use dnn.")
     if config is None:
         chosen = recipe(architecture, kind, data.name, rows=len(raw.table))
+        if settings:
+            chosen = make_config(chosen.model_dump(mode="json"), settings, source="--set")
     return chosen.model_copy(update={"dataset": data.name}), Loaded(data, raw, location)

@@ -14,6 +14,10 @@ class ServingError(Exception):
     """Base of every error that this project raises on purpose."""
 
 
+class ConfigError(ServingError):
+    """A choice, or a combination of choices, that cannot be trained. The message is one line and says the remedy."""
+
+
 class DecodeError(ServingError):
     """Bytes that are not what they claim to be: broken JSON, a truncated picture."""
 

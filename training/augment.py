@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from training.config import Augment
+    from training.choices import Augment
 
 
 def augment(pictures: np.ndarray, config: Augment, rng: np.random.Generator) -> np.ndarray:

@@ -5,63 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from models import UnknownArchitectureError, architecture
-from models.errors import ServingError
+from models.errors import ConfigError
+from training.choices import CLASS_LOSSES, VALUE_LOSSES, Augment, FitConfig
+from training.overrides import known_keys, overridden
 
-
-class ConfigError(ServingError):
-    """A configuration that cannot be used. The message is one line and says the remedy."""
-
-
-class Augment(BaseModel):
-    """What training does to a picture, anew in each epoch.
-
-    Attributes:
-        shift: Largest shift in each direction, pixels.
-        flip: Mirror half of the pictures left to right.
-        erase: Share of the pictures that lose a rectangle of 2 to 20 % of their area.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shift: int = Field(0, ge=0)
-    flip: bool = False
-    erase: float = Field(0.0, ge=0, le=1)
-
-
-class FitConfig(BaseModel):
-    """How the weights are found.
-
-    Attributes:
-        epochs: Passes over the training rows; the learning rate follows one cosine over all of them.
-        batch_size: Rows in a step.
-        learning_rate: The highest one, after `warmup` epochs.
-        warmup: Epochs in which the learning rate rises from 0.
-        weight_decay: AdamW's, on kernels; not on biases and normalisation.
-        label_smoothing: For classes.
-        averaging: Momentum of the exponential average of the weights that the fit ends with; 0 for none.
-        point: Loss of the value beside the pinball loss of its interval ("huber", "mse", or "pinball" for the median).
-        augment: Pictures only.
-        deterministic: The same seed gives the same weights, at some cost in speed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup: float = Field(1.0, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    averaging: float = Field(0.0, ge=0, lt=1)
-    point: Literal["huber", "pinball", "mse"] = "pinball"
-    augment: Augment = Augment()
-    deterministic: bool = True
+__all__ = ["Augment", "ConfigError", "FitConfig", "TrainConfig", "config_path", "load_config", "make_config"]
 
 
 class TrainConfig(BaseModel):
@@ -75,6 +30,7 @@ class TrainConfig(BaseModel):
         folds: Folds of the training rows for out-of-fold figures and intervals, then one fit on all of them;
             0 for one fit on what the validation share leaves.
         limit: Use only so many training and test rows (trials and tests); none uses all.
+        train_rows: Train on only so many of the training rows, at random; the held-out rows stay as they are.
         model: The architecture's hyperparameters.
         fit: How the weights are found.
     """
@@ -87,6 +43,7 @@ class TrainConfig(BaseModel):
     validation: float = Field(0.2, gt=0, lt=1)
     folds: int = Field(0, ge=0)
     limit: int | None = Field(None, ge=50)
+    train_rows: int | None = Field(None, ge=10)
     model: SerializeAsAny[BaseModel]
     fit: FitConfig = FitConfig()
 
@@ -96,8 +53,31 @@ class TrainConfig(BaseModel):
         definition = architecture(str(values.get("architecture", "")))
         given = values.get("model", {})
         if isinstance(given, dict):
-            given = definition.config_class.model_validate(given)
+            given = _nested("model", definition.config_class, given)
         return {**values, "model": given, "dataset": values.get("dataset") or definition.dataset}
+
+    @model_validator(mode="after")
+    def _combine(self) -> Self:
+        if self.folds and (self.fit.early_stopping or self.fit.schedule == "plateau"):
+            what = "early_stopping" if self.fit.early_stopping else 'schedule = "plateau"'
+            raise ValueError(
+                f"fit.{what} watches held-out rows, but folds = {self.folds} ends with a fit on all: set folds = 0"
+            )
+        definition = architecture(self.architecture)
+        if self.dataset != definition.dataset:
+            # What the numbers of other data mean is known when they are read: `training.losses` checks it then.
+            return self
+        classes = definition.task_kind.endswith("classification")
+        wrong = VALUE_LOSSES if classes else CLASS_LOSSES
+        if self.fit.loss in wrong:
+            right = "categorical_crossentropy, sparse_categorical_crossentropy" if classes else ", ".join(VALUE_LOSSES)
+            what = "classes" if classes else "values"
+            raise ValueError(f'fit.loss = "{self.fit.loss}" is not for {what}: set one of {right}, or auto')
+        if self.fit.label_smoothing and not classes:
+            raise ValueError("fit.label_smoothing is for classes: set it to 0")
+        if self.fit.augment != Augment() and definition.task_kind != "image_classification":
+            raise ValueError("fit.augment is for pictures: leave it out")
+        return self
 
     @property
     def sha256(self) -> str:
@@ -111,22 +91,59 @@ def config_path(name: str) -> Path:
     return Path(__file__).parent / "configs" / f"{name}.toml"
 
 
-def load_config(path: Path) -> TrainConfig:
-    """Read a TOML file.
+def load_config(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
+    """Read a TOML file, and change single settings of it.
+
+    Args:
+        path: Of the file.
+        settings: `key=value` each, such as `fit.optimizer=nesterov`; see `training.overrides`.
 
     Raises:
-        ConfigError: No such file, no TOML, or a field that is unknown, missing or out of range.
+        ConfigError: No such file, no TOML, or a field that is unknown, missing, out of range or at odds with another.
     """
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in config_path("").parent.glob("*.toml")))
         raise ConfigError(f"no configuration {path}; committed ones: {known}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    return make_config(document, settings, source=str(path))
+
+
+def make_config(
+    document: dict[str, Any], settings: Sequence[str] = (), *, source: str = "configuration"
+) -> TrainConfig:
+    """Validate what a TOML file says, single settings changed.
+
+    Raises:
+        ConfigError: As `load_config` says.
+    """
+    try:
+        known = known_keys(TrainConfig, architecture(str(document.get("architecture", ""))).config_class)
+        return TrainConfig.model_validate(overridden(document, settings, known))
     except UnknownArchitectureError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise ConfigError(f"{path}: {field}: {first['msg']}; received {first['input']!r}") from None
+        raise ConfigError(f"{source}: {_said(error.errors()[0], known)}") from None
+
+
+def _said(first: Any, known: Sequence[str]) -> str:
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{field}: there is no such setting; known: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    received = "" if first["type"] == "value_error" else f"; received {first['input']!r}"
+    return f"{field}: {message}{received}" if field else message + received
+
+
+def _nested(name: str, kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    """Validate a part of the document, whose errors say where it is."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        found: list[Any] = [
+            {"type": e["type"], "loc": (name, *e["loc"]), "input": e["input"], "ctx": e.get("ctx", {})}
+            for e in error.errors()
+        ]
+        raise ValidationError.from_exception_data(name, found) from None

@@ -17,6 +17,7 @@ from training.datasets import DataSet, Raw, data_set, find
 from training.evaluate import append_to_ledger, evaluate, lines, scale_of
 from training.export import predict
 from training.publish import Run, publish
+from training.soundness import refuse_unsound
 from training.validation import validate
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def train(
     raw = validate(raw, data.schema())
 
     stage("split")
-    split = data.split(raw, config)
+    split = data.split(raw, config).fewer(config.train_rows, seed=config.seed)
+    refuse_unsound(data.task, split)
     stage.say([f"{len(split.train):,} training, {len(split.validation):,} validation, {len(split.test):,} test rows"])
 
     stage("build and fit")

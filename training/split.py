@@ -30,6 +30,13 @@ class Split:
     validation: Part
     test: Part
 
+    def fewer(self, rows: int | None, *, seed: int) -> Split:
+        """With only so many of the training rows, chosen at random, in their order; the other parts as they are."""
+        if rows is None or rows >= len(self.train):
+            return self
+        chosen = np.sort(np.random.default_rng([seed, 10]).permutation(len(self.train))[:rows])
+        return Split(self.train.take(chosen), self.validation, self.test)
+
 
 def hold_out(part: Part, share: float, *, seed: int, stratify: bool) -> tuple[Part, Part]:
     """Part training rows from validation rows at random.

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from models import architecture
+from models.errors import ConfigError
 from tests.training.made_up import pictures, tiny
 from training.augment import augment
 from training.config import Augment, FitConfig
 from training.datasets import data_set
-from training.fit import History, _Epochs, fit, seed_everything
+from training.epochs import Epochs
+from training.fit import History, fit, seed_everything
 from training.losses import interval_loss
 
 
@@ -20,7 +22,7 @@ class PowerCutError(Exception):
     """Stands for a power cut."""
 
 
-def trained(config: FitConfig, checkpoints: Path | None) -> tuple[keras.Model, History]:
+def trained(config: FitConfig, checkpoints: Path | None, *, watch: bool = False) -> tuple[keras.Model, History]:
     definition, task = architecture("dnn"), data_set("fashion-mnist").task
     seed_everything(5, deterministic=True)
     model = definition.build(tiny("dnn").model, task, {})
@@ -28,8 +30,18 @@ def trained(config: FitConfig, checkpoints: Path | None) -> tuple[keras.Model, H
     assert raw.pictures is not None
     rows = raw.pictures[..., np.newaxis]
     lesson = rows, definition.targets(task, {}, rows, raw.table["label"].to_numpy())
-    history = fit(model, lesson, None, config, seed=5, checkpoints=checkpoints)
+    watched = (lesson[0][::3], lesson[1][::-3]) if watch else None
+    history = fit(model, lesson, watched, config, seed=5, checkpoints=checkpoints)
     return model, history
+
+
+def watched_loss(model: keras.Model) -> float:
+    """Of the rows that `trained` watches, with truths that are another picture's."""
+    raw = pictures()
+    assert raw.pictures is not None
+    truths = raw.table["label"].to_numpy()[::-3]
+    shares = model.predict(raw.pictures[::3, ..., np.newaxis], verbose=0)[np.arange(len(truths)), truths]
+    return float(-np.log(np.maximum(shares, 1e-30)).mean())
 
 
 def test_the_loss_falls_and_the_history_has_every_epoch() -> None:
@@ -45,7 +57,7 @@ def test_an_interrupted_fit_goes_on_and_ends_as_if_it_had_not_been(
     whole, history = trained(config, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.fit._Epochs.save", _save_until(2))
+        patch.setattr("training.epochs.Epochs._save", _save_until(2))
         with pytest.raises(PowerCutError):
             trained(config, tmp_path)
     again, resumed = trained(config, tmp_path)
@@ -53,6 +65,45 @@ def test_an_interrupted_fit_goes_on_and_ends_as_if_it_had_not_been(
     assert resumed["loss"] == pytest.approx(history["loss"], rel=1e-5)
     for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FitConfig(epochs=3, batch_size=32, optimizer="sgd", schedule="constant"),
+        FitConfig(epochs=3, batch_size=32, optimizer="nesterov", schedule="step", decay_epochs=1),
+        FitConfig(epochs=3, batch_size=32, optimizer="adagrad", max_norm=1.0),
+        FitConfig(epochs=3, batch_size=32, optimizer="rmsprop", loss="sparse_categorical_crossentropy"),
+        FitConfig(epochs=3, batch_size=32, optimizer="adam", schedule="plateau", decay_epochs=1, learning_rate=0.3),
+        FitConfig(epochs=3, batch_size=32, optimizer="momentum", early_stopping=1, learning_rate=2.0, warmup=0),
+    ],
+    ids=lambda config: f"{config.optimizer}-{config.schedule}",
+)
+def test_each_choice_gives_the_same_weights_again_and_after_an_interruption(
+    config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, history = trained(config, None, watch=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.epochs.Epochs._save", _save_until(1))
+        with pytest.raises(PowerCutError):
+            trained(config, tmp_path, watch=True)
+    again, resumed = trained(config, tmp_path, watch=True)
+    assert resumed["val_loss"] == pytest.approx(history["val_loss"], rel=1e-4)
+    for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_early_stopping_ends_with_the_best_epochs_weights() -> None:
+    config = FitConfig(epochs=30, batch_size=32, early_stopping=2, optimizer="adam", learning_rate=0.2, warmup=0)
+    model, history = trained(config, None, watch=True)
+    best = int(np.argmin(history["val_loss"]))
+    assert len(history["loss"]) == best + 3 < 30
+    assert watched_loss(model) == pytest.approx(history["val_loss"][best], rel=1e-3)
+
+
+def test_what_watches_held_out_rows_is_refused_without_them() -> None:
+    with pytest.raises(ConfigError, match="hold some out"):
+        trained(FitConfig(early_stopping=2), None)
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
@@ -105,11 +156,11 @@ def test_a_shift_moves_by_whole_pixels() -> None:
 
 def _save_until(epoch: int) -> Callable[..., None]:
     """The power goes after that epoch was saved."""
-    save = _Epochs.save
+    save = Epochs._save
 
-    def cut(self: _Epochs, epochs: int, history: History, **options: bool) -> None:
-        save(self, epochs, history, **options)
-        if epochs == epoch:
+    def cut(self: Epochs) -> None:
+        save(self)
+        if len(self.history["loss"]) == epoch:
             raise PowerCutError
 
     return cut
