@@ -137,12 +137,15 @@ def results(
 
 
 def _fit(run: Run, data: _Data, checkpoints: Path) -> Result:
+    import logging
     import shutil
 
     import keras
 
     from training.build import build_and_fit
 
+    # A new network each run is what this is for, and TensorFlow would warn of it.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     keras.backend.clear_session()
     known, split = data(run.config)
     started = time.monotonic()

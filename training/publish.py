@@ -172,7 +172,7 @@ def code_version() -> str:
     root = Path(__file__).parent.parent
     if (root / ".git").exists() and (commit := _git(root, "rev-parse", "--short=12", "HEAD")):
         changed = _git(
-            root, "status", "--porcelain", "--", "models/__init__.py", "models/task", "models/zoo", "training"
+            root, "status", "--porcelain", "--", "models/*.py", "models/task", "models/zoo", "training"
         )
         return f"{commit}+" if changed else commit
     try:

@@ -62,6 +62,13 @@ def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str], tmp
     assert "Known: cnn, dnn" in error[1]
 
 
+def test_train_takes_single_settings_and_refuses_a_wrong_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["train", "dnn", "--set", "fit.loss=mse", "--output", str(tmp_path / "out")]) == 2
+    assert "set one of categorical_crossentropy" in capsys.readouterr().err
+
+
 def test_an_interrupted_comparison_goes_on_without_fitting_again(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
