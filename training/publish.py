@@ -171,9 +171,7 @@ def code_version() -> str:
     """Commit of this checkout, with "+" where the code differs from it; else the package's version."""
     root = Path(__file__).parent.parent
     if (root / ".git").exists() and (commit := _git(root, "rev-parse", "--short=12", "HEAD")):
-        changed = _git(
-            root, "status", "--porcelain", "--", "models/*.py", "models/task", "models/zoo", "training"
-        )
+        changed = _git(root, "status", "--porcelain", "--", "models/*.py", "models/task", "models/zoo", "training")
         return f"{commit}+" if changed else commit
     try:
         return version("keras-serving")
