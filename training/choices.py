@@ -109,8 +109,9 @@ class FitConfig(BaseModel):
             return given
         values = dict(given)
         if "point" in values:
-            # What manifests called the loss of a value before there were others.
-            values.setdefault("loss", values.pop("point"))
+            # What manifests called the loss of a value before there were others; classifiers had its default too.
+            point = values.pop("point")
+            values.setdefault("loss", "auto" if point == "pinball" else point)
         values.setdefault("learning_rate", RATES.get(str(values.get("optimizer", "adamw")), 1e-3))
         schedule = values.get("schedule", "cosine")
         values.setdefault("warmup", 1.0 if schedule == "cosine" else 0.0)
