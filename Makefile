@@ -60,6 +60,10 @@ install-train: $(VENV)/.train ## Install what training needs (TensorFlow and the
 train-all: $(VENV)/.train ## Train the four shipped models anew into models/pretrained (about 45 minutes on two cores)
 	for name in dnn cnn regressor lstm; do $(BIN)/keras-serving train $$name --output models/pretrained/$$name || exit; done
 
+.PHONY: textbook
+textbook: $(VENV)/.train ## Run the comparisons of docs/textbook.md anew (about 10 minutes on two cores)
+	$(BIN)/python -m training.textbook $(ARGS)
+
 ##@ Slower checks
 
 .PHONY: loadtest
