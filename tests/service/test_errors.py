@@ -10,6 +10,7 @@ import models.errors
 import service.errors
 from models.errors import (
     BundleError,
+    ConfigError,
     ConflictError,
     DecodeError,
     EngineError,
@@ -71,7 +72,7 @@ def test_no_error_of_a_request_is_missing_from_the_table() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, ServingError)
     }
-    never_answered = {ServingError, BundleError, ConflictError, ClientDisconnectError}
+    never_answered = {ServingError, BundleError, ConfigError, ConflictError, ClientDisconnectError}
     assert raised - never_answered == {type(error) for error, _ in TABLE}
 
 
