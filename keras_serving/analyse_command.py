@@ -7,18 +7,14 @@ from typing import Any
 
 import click
 
+from keras_serving.data_dir import data_dir_option
 from keras_serving.own_data import own_data_options, read_own_data, require_data
 from models import architecture, architectures
 
 
 @click.command()
 @click.argument("name", required=False)
-@click.option(
-    "--data-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="DATA_DIR",
-    help="Folder with the known data sets' files.  [default: DATA_DIR]",
-)
+@data_dir_option
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from keras_serving.data_dir import data_dir_option
 from models import architectures
 
 
@@ -21,12 +22,7 @@ from models import architectures
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file, one for each ARCH in order.  [default: the shipped ones]",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="DATA_DIR",
-    help="Folder with the known data sets' files.  [default: DATA_DIR]",
-)
+@data_dir_option
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_serving.data_dir import data_dir_option
 from keras_serving.models_commands import open_store
 from keras_serving.own_data import own_data_options, read_own_data, require_data
 from models import architectures
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file.  [default: the shipped one, or one that suits the data]",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="DATA_DIR",
-    help="Folder with the known data sets' files.  [default: DATA_DIR]",
-)
+@data_dir_option
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
