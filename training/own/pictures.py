@@ -84,19 +84,14 @@ def read_pictures(folder: Path, form: PictureOptions, options: Options) -> tuple
         except ServingError as error:
             raise DataError(f"{error} Or remove it from the folder.") from None
         pictures[index] = prepare(task.preparation, image, task.height, task.width, task.channels)[0]
-    data = DataSet(
-        name=folder.resolve().name,
-        title=folder.resolve().name,
-        licence=source.LICENCE,
-        derivatives=options.share_rows,
-        files=tuple(files),
-        package=None,
-        task=task,
+    data = source.data_set(
+        folder.resolve(),
+        tuple(files),
+        task,
+        options,
         read=lambda paths: read_pictures(folder, form, options)[1],
-        engineer=lambda raw: raw,
         schema=partial(_schema, task),
         split=_split,
-        options=options.command,
     )
     return data, Raw(pd.DataFrame({"label": [classes.index(label) for label, _ in names]}), pictures)
 

@@ -68,19 +68,14 @@ def read_series(path: Path, series: SeriesOptions, options: Options) -> tuple[Da
             f"{least}. Use a shorter --lookback or --horizon."
         )
     task = _task(table, kept, series, options, path)
-    data = DataSet(
-        name=path.stem,
-        title=path.name,
-        licence=source.LICENCE,
-        derivatives=options.share_rows,
-        files=(source.file(path),),
-        package=None,
-        task=task,
+    data = source.data_set(
+        path,
+        (source.file(path),),
+        task,
+        options,
         read=lambda paths: read_series(next(iter(paths.values())), series, options)[1],
-        engineer=lambda raw: raw,
         schema=partial(_schema, task),
         split=partial(_split, task),
-        options=options.command,
     )
     return data, Raw(kept)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.datasets import DataError, File
+from training.datasets import DataError, DataSet, File, Raw
 from training.split import Part, Split, hold_out
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pandera.pandas as pa
 
     from models.task import Task
     from training.config import TrainConfig
@@ -59,6 +60,33 @@ def file(path: Path, name: str = "") -> File:
     except OSError as error:
         raise DataError(f"{location(path)} cannot be read: {error.strerror}. Check --data.") from None
     return File(name or path.name, digest, url="", download_hash=f"sha256:{digest}")
+
+
+def data_set(
+    path: Path,
+    files: tuple[File, ...],
+    task: Task,
+    options: Options,
+    *,
+    read: Callable[[Mapping[str, Path]], Raw],
+    schema: Callable[[], pa.DataFrameSchema],
+    split: Callable[[Raw, TrainConfig], Split],
+) -> DataSet:
+    """A user's file or folder as the pipeline takes known sets; its rows are passed on only if the user says so."""
+    return DataSet(
+        name=path.stem if path.is_file() else path.name,
+        title=path.name,
+        licence=LICENCE,
+        derivatives=options.share_rows,
+        files=files,
+        package=None,
+        task=task,
+        read=read,
+        engineer=lambda raw: raw,
+        schema=schema,
+        split=split,
+        options=options.command,
+    )
 
 
 def read_text_table(path: Path) -> pd.DataFrame:

@@ -83,19 +83,14 @@ def read_table(path: Path, columns: TableOptions, options: Options) -> tuple[Dat
             kept = kept.assign(**{field.name: kept[field.name].astype(float)})
     if isinstance(task, TabularRegression):
         kept = kept.assign(**{columns.target: kept[columns.target].astype(float)})
-    data = DataSet(
-        name=path.stem,
-        title=path.name,
-        licence=source.LICENCE,
-        derivatives=options.share_rows,
-        files=(source.file(path),),
-        package=None,
-        task=task,
+    data = source.data_set(
+        path,
+        (source.file(path),),
+        task,
+        options,
         read=lambda paths: read_table(next(iter(paths.values())), columns, options)[1],
-        engineer=lambda raw: raw,
         schema=partial(_schema, task),
         split=partial(_split, task),
-        options=options.command,
     )
     return data, Raw(kept)
 
