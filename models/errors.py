@@ -48,6 +48,10 @@ class UnknownModelError(ServingError):
     """A model, version or alias that does not exist; the message lists what does."""
 
 
+class StoreError(ServingError):
+    """The store's volume is full, read-only, or gone."""
+
+
 class ConflictError(ServingError):
     """A change that the present state forbids, or that another change overtook."""
 

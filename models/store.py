@@ -1,66 +1,23 @@
-"""Versions and aliases: which bundles exist, and which one each name means.
+"""The store: which versions exist, which one each name means, and every change of either.
 
-Versions lie in BentoML's model store (``<home>/models/<name>/<version>``). A version's folder appears there before
-it is complete, so nothing is served because it exists: what an alias points to is served, and ``aliases.json``, one
-document replaced atomically, is the commit point. It records each version's manifest digest too, so that a bundle
-exchanged under the same version is noticed.
+Versions lie in BentoML's model store (``<home>/models/<name>/<version>``). Nothing is served because it exists: what an
+alias points to is served, and ``aliases.json``, one document replaced atomically, is the commit point. It records each
+version's manifest digest too, so that a bundle exchanged under the same version is noticed.
 """
 
-import contextlib
-import fcntl
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from models.bundle import Bundle, label
+from models.aliases import CANDIDATE, PRODUCTION, Aliases, Canary, Target, Traffic
+from models.archive import read_archive, write_archive
+from models.audit import Change
+from models.bundle import Bundle
 from models.errors import BundleError, ConflictError, UnknownModelError
-from models.names import is_name, is_version
+from models.journal import ALIASES, Journal, disk_errors
+from models.names import is_name
+from models.versions import Versions
 
-PRODUCTION = "production"
-ALIASES = "aliases.json"
-
-
-def _named(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(f"{text!r} is no name")
-    return text
-
-
-class Target(BaseModel):
-    """What an alias points to: a version and the digest of its manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str
-    digest: str
-
-
-class Aliases(BaseModel):
-    """The alias document.
-
-    Attributes:
-        revision: Rises by one with every change.
-        models: Model name -> alias -> target.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    document_version: Literal[1] = 1
-    revision: int = Field(default=0, ge=0)
-    models: dict[Annotated[str, AfterValidator(_named)], dict[Annotated[str, AfterValidator(_named)], Target]] = Field(
-        default_factory=dict
-    )
-
-    def target(self, name: str, alias: str = PRODUCTION) -> Target | None:
-        """What ``alias`` of ``name`` points to, if anything."""
-        return self.models.get(name, {}).get(alias)
+__all__ = ["ALIASES", "CANDIDATE", "PRODUCTION", "Aliases", "Canary", "Change", "Seeded", "Store", "Target", "Traffic"]
 
 
 @dataclass(frozen=True)
@@ -79,79 +36,47 @@ class Seeded:
 
 
 class Store:
-    """The store under one home folder; safe to use from several processes."""
+    """The store under one home folder; safe to use from several processes.
+
+    Every method that changes something may raise `BundleError` (the alias document is damaged; it stays as it is)
+    and `StoreError` (the volume is full or read-only).
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._models = home / "models"
-        self._aliases = home / ALIASES
+        self._journal = Journal(home)
+        self._versions = Versions(home / "models", self._journal.staging)
 
     def aliases(self) -> Aliases:
-        """The alias document as it stands; an empty one before the first change.
-
-        Raises:
-            BundleError: The document cannot be read or is not valid.
-        """
-        try:
-            data = self._aliases.read_bytes()
-        except FileNotFoundError:
-            return Aliases()
-        except OSError as error:
-            raise BundleError(
-                f"{ALIASES} cannot be read: {error.strerror}. Check the volume and its permissions."
-            ) from None
-        try:
-            return Aliases.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "document"
-            raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
+        """The alias document; see `Journal.read`."""
+        return self._journal.read()
 
     def stamp(self) -> tuple[int, int] | None:
         """A value that changes whenever the alias document is replaced; cheap enough to poll."""
-        try:
-            status = self._aliases.stat()
-        except OSError:
-            return None
-        return (status.st_ino, status.st_mtime_ns)
+        return self._journal.stamp()
 
     def names(self) -> list[str]:
         """Names of all models with at least one version folder, sorted."""
-        if not self._models.is_dir():
-            return []
-        return sorted(p.name for p in self._models.iterdir() if is_name(p.name) and p.is_dir())
+        return self._versions.names()
 
     def versions(self, name: str) -> list[str]:
-        """Version folders of ``name``, oldest first; complete or not, for `open` decides that.
-
-        Raises:
-            UnknownModelError: No such model.
-        """
-        if is_name(name) and (self._models / name).is_dir():
-            return sorted(p.name for p in (self._models / name).iterdir() if is_version(p.name) and p.is_dir())
-        known = ", ".join(self.names()) or "none yet"
-        raise UnknownModelError(f"Unknown model {name[:80]!r}. Known models: {known}.")
+        """Version folders of ``name``, oldest first; see `Versions.of`."""
+        return self._versions.of(name)
 
     def open(self, name: str, version: str) -> Bundle:
-        """The bundle of one version, its manifest verified.
+        """The bundle of one version, its manifest verified; see `Versions.open`."""
+        return self._versions.open(name, version)
+
+    def changes(self, name: str | None = None, limit: int = 100) -> list[Change]:
+        """The newest changes, of one model or of all, newest last.
 
         Raises:
-            UnknownModelError: No such model or version.
-            BundleError: Incomplete or altered.
+            BundleError: The alias document is damaged.
+            StoreError: The log cannot be read.
         """
-        versions = self.versions(name)
-        if version not in versions:
-            known = ", ".join(versions) or "none"
-            raise UnknownModelError(f"Unknown version {version[:80]!r} of {name}. Known versions: {known}.")
-        bundle = Bundle.open(self._models / name / version)
-        if (bundle.manifest.name, bundle.manifest.version) != (name, version):
-            raise BundleError(
-                f"{label(bundle.path)}: the manifest says {bundle.manifest.name}:{bundle.manifest.version}. "
-                "Add the bundle to the store anew."
-            )
-        return bundle
+        return [change for change in self._journal.changes() if name in (None, change.model)][-limit:]
 
-    def add(self, source: Path) -> Bundle:
+    def add(self, source: Path, *, who: str = "", reason: str = "") -> Bundle:
         """Verify the bundle in ``source`` and copy it into the store. Adding it twice is no error.
 
         Raises:
@@ -160,119 +85,271 @@ class Store:
         """
         bundle = Bundle.open(source)
         bundle.verify()
-        with self._locked():
-            return self._add(bundle)[0]
+        with self._journal.locked() as document:
+            return self._add(
+                bundle, document, Change(action="add", model=bundle.manifest.name, who=who, reason=reason)
+            )[0]
 
-    def _add(self, bundle: Bundle) -> tuple[Bundle, bool]:
+    def _add(self, bundle: Bundle, document: Aliases, change: Change) -> tuple[Bundle, bool]:
         """The bundle in the store, and whether it had to be copied there."""
-        manifest = bundle.manifest
-        tag = f"{manifest.name}:{manifest.version}"
-        folder = self._models / manifest.name / manifest.version
-        if folder.exists():
+        name, version = bundle.manifest.name, bundle.manifest.version
+        if self._versions.exists(name, version):
             try:
-                present = self.open(manifest.name, manifest.version)
+                present = self.open(name, version)
                 present.verify()
             except BundleError:
-                # What a killed copy left behind: not whole, so no alias can serve it.
-                shutil.rmtree(folder)
+                # Damaged, so no alias can serve it.
+                self._versions.take_away(name, version)
             else:
-                if present.manifest.digest != manifest.digest:
+                if present.manifest.digest != bundle.manifest.digest:
                     raise ConflictError(
-                        f"The store holds another bundle as {tag}. Train it anew, or delete that one first."
+                        f"The store holds another bundle as {name}:{version}. Train it anew, or delete that one first."
                     )
                 return present, False
-        # BentoML reports each save over the network otherwise.
-        os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-        import bentoml
-        from bentoml._internal.models import ModelStore
+        # Before the version is there: a line too many can be explained, a version that nobody added cannot.
+        self._journal.note(change.model_copy(update={"after": version, "revision": document.revision}))
+        self._versions.place(bundle)
+        return self.open(name, version), True
 
-        self._models.mkdir(parents=True, exist_ok=True)
-        with bentoml.models.create(tag, _model_store=ModelStore(self._models)) as model:
-            for name in [*manifest.files, "manifest.json"]:
-                target = Path(model.path_of(name))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(bundle.read(name) if name in manifest.files else manifest.to_json())
-        return self.open(manifest.name, manifest.version), True
-
-    def set_alias(self, name: str, version: str, alias: str = PRODUCTION, *, expect: str | None = None) -> Aliases:
+    def set_alias(
+        self,
+        name: str,
+        version: str,
+        alias: str = PRODUCTION,
+        *,
+        expect: str | None = None,
+        who: str = "",
+        reason: str = "",
+    ) -> Aliases:
         """Point ``alias`` of ``name`` to ``version``, after verifying every file of that version.
 
         Args:
             name: Model name.
             version: A version in the store.
             alias: Which alias to move.
-            expect: Version that the alias is believed to point to; None accepts any.
+            expect: Version that the alias is believed to point to; None accepts what is there at the call.
+            who: For the log.
+            reason: For the log.
 
         Raises:
             UnknownModelError: No such model or version.
             BundleError: The version is incomplete or altered; the alias stays.
-            ConflictError: The alias points to something other than ``expect``.
+            ConflictError: The alias points to something other than ``expect``, or was moved during the call.
         """
         if not is_name(alias):
             raise UnknownModelError(f"Alias {alias[:80]!r} is no name. Use lower case letters, digits, - and _.")
+        seen = self.aliases().target(name, alias)
         bundle = self.open(name, version)
         bundle.verify()
-        with self._locked():
-            return self._set_alias(bundle, alias, expect)
+        with self._journal.locked() as document:
+            self.open(name, version)  # It may have been deleted since it was verified.
+            _require(document, name, alias, expect)
+            if document.target(name, alias) != seen:
+                raise ConflictError(
+                    f"{alias} of {name} was moved by another change at the same time. "
+                    "Look again before changing it: keras-serving models history."
+                )
+            return self._set_alias(document, bundle, alias, who, reason)
 
-    def _set_alias(self, bundle: Bundle, alias: str, expect: str | None = None) -> Aliases:
+    def _set_alias(self, document: Aliases, bundle: Bundle, alias: str, who: str, reason: str) -> Aliases:
         name, version = bundle.manifest.name, bundle.manifest.version
-        document = self.aliases()
-        current = document.target(name, alias)
-        if expect is not None and (current is None or current.version != expect):
-            found = current.version if current else "nothing"
-            raise ConflictError(f"{alias} of {name} points to {found}, not to {expect}. Look again before changing it.")
-        target = Target(version=version, digest=bundle.manifest.digest)
-        models = {**document.models, name: {**document.models.get(name, {}), alias: target}}
-        changed = document.model_copy(update={"revision": document.revision + 1, "models": models})
-        self._write(changed)
+        old = document.target(name, alias)
+        change = Change(
+            action="promote" if alias == PRODUCTION else "label",
+            model=name,
+            alias=alias,
+            before=old.version if old else "",
+            after=version,
+            who=who,
+            reason=reason,
+        )
+        return self._journal.write(
+            document.pointing(name, alias, Target(version=version, digest=bundle.manifest.digest)), change
+        )
+
+    def rollback(self, name: str, *, expect: str | None = None, who: str = "", reason: str = "") -> Aliases:
+        """Make production of ``name`` what it was before, passing over versions that are not whole any more.
+
+        Args:
+            name: Model name.
+            expect: Version that production is believed to be; None accepts any.
+            who: For the log.
+            reason: For the log.
+
+        Raises:
+            UnknownModelError: No such model.
+            ConflictError: Nothing whole to go back to, or production is something other than ``expect``.
+        """
+        self.versions(name)
+        with self._journal.locked() as document:
+            _require(document, name, PRODUCTION, expect)
+            old = document.target(name)
+            for target in document.earlier(name):
+                if self._whole(name, target):
+                    change = Change(
+                        action="rollback",
+                        model=name,
+                        alias=PRODUCTION,
+                        before=old.version if old else "",
+                        after=target.version,
+                        who=who,
+                        reason=reason,
+                    )
+                    return self._journal.write(document.rolled_back(name, target), change)
+        raise ConflictError(
+            f"{name} has no earlier production version that is whole. "
+            f"Choose one: keras-serving models list, then models promote {name} VERSION."
+        )
+
+    def _whole(self, name: str, target: Target) -> bool:
+        try:
+            bundle = self.open(name, target.version)
+            bundle.verify()
+        except (BundleError, UnknownModelError):
+            return False
+        return bundle.manifest.digest == target.digest
+
+    def remove_alias(self, name: str, alias: str, *, who: str = "", reason: str = "") -> Aliases:
+        """Let ``alias`` of ``name`` point to nothing; a candidate's traffic ends with it.
+
+        Raises:
+            UnknownModelError: No such alias.
+        """
+        with self._journal.locked() as document:
+            old = document.target(name, alias)
+            if old is None:
+                known = ", ".join(sorted(document.models.get(name, {}))) or "none"
+                raise UnknownModelError(f"{name[:80]} has no alias {alias[:80]!r}. Its aliases: {known}.")
+            change = Change(action="remove", model=name, alias=alias, before=old.version, who=who, reason=reason)
+            return self._journal.write(document.pointing(name, alias, None), change)
+
+    def set_traffic(
+        self, name: str, traffic: Traffic, *, expect: str | None = None, who: str = "", reason: str = ""
+    ) -> Aliases:
+        """Say what the candidate of ``name`` gets; what it has already is no change.
+
+        Args:
+            name: Model name.
+            traffic: An empty one ends canary and shadow.
+            expect: Version that the candidate is believed to be; None accepts any.
+            who: For the log.
+            reason: For the log.
+
+        Raises:
+            ConflictError: There is no candidate beside a production version, or it is something other than ``expect``.
+        """
+        with self._journal.locked() as document:
+            _require(document, name, CANDIDATE, expect)
+            if traffic and not (document.target(name, CANDIDATE) and document.target(name)):
+                raise ConflictError(
+                    f"{name[:80]} needs a production version and a candidate for that. "
+                    f"Choose one: keras-serving models label {name[:80]} VERSION {CANDIDATE}."
+                )
+            before = document.traffic.get(name, Traffic())
+            if before == traffic:
+                return document
+            change = Change(
+                action="traffic",
+                model=name,
+                alias=CANDIDATE,
+                before=str(before),
+                after=str(traffic),
+                who=who,
+                reason=reason,
+            )
+            return self._journal.write(document.with_traffic(name, traffic), change)
+
+    def delete(self, name: str, version: str, *, who: str = "", reason: str = "") -> None:
+        """Delete one version; a server that answers with it already is not hurt.
+
+        Raises:
+            UnknownModelError: No such model or version.
+            ConflictError: An alias points to it, or a rollback would.
+        """
+        with self._journal.locked() as document:
+            self._delete(document, name, version, who, reason)
+
+    def _delete(self, document: Aliases, name: str, version: str, who: str, reason: str) -> Aliases:
+        if version not in self.versions(name):
+            self.open(name, version)  # Says which there are.
+        if held := document.holds(name, version):
+            raise ConflictError(
+                f"{name}:{version} cannot be deleted: it is needed by {', '.join(held)}. "
+                "Promote or label another version first."
+            )
+        change = Change(action="delete", model=name, before=version, who=who, reason=reason)
+        changed = self._journal.write(document.without(name, version), change)
+        self._versions.take_away(name, version)
         return changed
 
-    def _write(self, document: Aliases) -> None:
-        """Temporary name, flush to disk, rename: a reader sees the old document or the new one, never a part."""
-        text = json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
-        handle, temporary = tempfile.mkstemp(dir=self.home, prefix=f".{ALIASES}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(self._aliases)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    def prune(self, name: str, keep: int, *, who: str = "") -> list[str]:
+        """Delete the oldest versions beyond the newest ``keep``, but none that an alias or a rollback needs.
+
+        Returns:
+            The deleted versions.
+
+        Raises:
+            UnknownModelError: No such model.
+        """
+        with self._journal.locked() as before:
+            document, versions = before, self.versions(name)
+            old = [version for version in versions[: max(0, len(versions) - keep)] if not document.holds(name, version)]
+            for version in old:
+                document = self._delete(document, name, version, who, f"prune, keep {keep}")
+            return old
+
+    def export(self, name: str, version: str, file: Path) -> None:
+        """Write one version to an archive; see `models.archive.write_archive`."""
+        with disk_errors("the archive cannot be written"):
+            write_archive(self.open(name, version), file)
+
+    def import_file(self, file: Path, *, who: str = "", reason: str = "") -> Bundle:
+        """Add the version in an archive. Adding it twice is no error.
+
+        Raises:
+            BundleError: No archive of one bundle, or an altered one.
+            ConflictError: The store holds another bundle under the same name and version.
+        """
+        with self._journal.locked() as document:
+            bundle = read_archive(file, self._journal.staging / "archive")
+            change = Change(action="import", model=bundle.manifest.name, who=who, reason=reason or file.name)
+            return self._add(bundle, document, change)[0]
 
     def seed(self, pretrained: Path) -> Seeded:
-        """Add the bundles in ``pretrained`` (one folder each) and serve those whose name has no production version.
+        """Add the bundles in ``pretrained`` (one folder each); serve names that never had a production version.
 
         Several processes may call it at once: one does the work, the others wait and find it done.
         """
         added: list[str] = []
         waiting: list[str] = []
         failed: dict[str, str] = {}
-        with self._locked():
+        with self._journal.locked() as before:
+            document = before
             for source in sorted(p for p in pretrained.iterdir() if p.is_dir()) if pretrained.is_dir() else []:
                 try:
                     bundle = Bundle.open(source)
                     name, version = bundle.manifest.name, bundle.manifest.version
+                    if version in document.deleted.get(name, ()):
+                        continue
                     # Looks at every byte of what is there already: a copy that was killed half-way may have a manifest.
-                    bundle, copied = self._add(bundle)
+                    change = Change(action="add", model=name, who="shipped")
+                    bundle, copied = self._add(bundle, document, change)
                     if copied:
                         added.append(f"{name}:{version}")
-                    target = self.aliases().target(name)
-                    if target is None:
-                        self._set_alias(bundle, PRODUCTION)
-                    elif target.version != version and copied:
+                    target = document.target(name)
+                    if target is None and not document.previous.get(name):
+                        document = self._set_alias(document, bundle, PRODUCTION, "shipped", "the first version")
+                    elif copied and (target is None or target.version != version):
                         waiting.append(f"{name}:{version}")
                 except (BundleError, ConflictError) as error:
                     failed[source.name] = str(error)
         return Seeded(tuple(added), tuple(waiting), failed)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One writer at a time, over processes; the lock goes with the process that dies."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+def _require(document: Aliases, name: str, alias: str, expect: str | None) -> None:
+    found = document.target(name, alias)
+    if expect is not None and (found is None or found.version != expect):
+        raise ConflictError(
+            f"{alias} of {name} points to {found.version if found else 'nothing'}, not to {expect}. "
+            "Look again before changing it: keras-serving models history."
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import CARD, KERAS, MANIFEST, ONNX, Bundle
-from models.errors import BundleError, ConflictError, UnknownModelError
+from models.errors import BundleError, ConflictError, StoreError, UnknownModelError
 from models.store import ALIASES, PRODUCTION, Aliases, Store
 from tests.bundles import CARS, CREATED, IMAGE
 from tests.conftest import MakeBundle
@@ -281,7 +281,7 @@ def test_a_failed_write_keeps_the_old_document_and_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match="No space"):
         store.set_alias("cars", newer.manifest.version)
     assert (store.home / ALIASES).read_bytes() == before
     assert {p.name for p in store.home.iterdir()} == present

@@ -1,0 +1,132 @@
+"""The alias document and the log of changes on disk: one writer at a time, and each change in both or in neither."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.aliases import Aliases
+from models.audit import AuditLog, Change
+from models.errors import BundleError, StoreError
+
+ALIASES = "aliases.json"
+AUDIT_LOG = "changes.jsonl"
+
+
+class Journal:
+    """The two files under one home folder.
+
+    Attributes:
+        staging: Folder for what is under way; empty but while the lock is held.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.staging = home / ".staging"
+        self._home = home
+        self._path = home / ALIASES
+        self._log = AuditLog(home / AUDIT_LOG)
+
+    def read(self) -> Aliases:
+        """The alias document as it stands; an empty one before the first change.
+
+        Raises:
+            BundleError: The document cannot be read or is not valid.
+        """
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return Aliases()
+        except OSError as error:
+            raise BundleError(
+                f"{ALIASES} cannot be read: {error.strerror}. Check the volume and its permissions."
+            ) from None
+        try:
+            return Aliases.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "document"
+            raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
+
+    def stamp(self) -> tuple[int, int] | None:
+        """A value that changes whenever the document is replaced; None where there is none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns)
+
+    def changes(self) -> list[Change]:
+        """Every change, oldest first.
+
+        Raises:
+            BundleError: The document is damaged.
+            StoreError: The log cannot be read.
+        """
+        last = self.read().last
+        with disk_errors("the log of changes cannot be read"):
+            changes = self._log.read()
+        return changes if last is None or last in changes else [*changes, last]
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Aliases]:
+        """The document, for one writer at a time over processes; the lock goes with the process that dies.
+
+        Raises:
+            BundleError: The document is damaged; it stays as it is.
+            StoreError: The volume is full or read-only.
+        """
+        with disk_errors("the store cannot be written"):
+            self._home.mkdir(parents=True, exist_ok=True)
+            with (self._home / ".lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                document = self.read()
+                if document.last is not None and document.last not in self._log.read(tail=True):
+                    self._log.append(document.last)
+                # Before: what a killed process left half done.
+                shutil.rmtree(self.staging, ignore_errors=True)
+                try:
+                    yield document
+                finally:
+                    shutil.rmtree(self.staging, ignore_errors=True)
+
+    def note(self, change: Change) -> None:
+        """Log what leaves the document as it is. Within `locked`."""
+        self._log.append(change)
+
+    def write(self, document: Aliases, change: Change) -> Aliases:
+        """Make ``document`` the next revision. Within `locked`.
+
+        Temporary name, flush to disk, rename: a reader sees the old document or the new one, never a part.
+
+        Raises:
+            OSError: The volume is full or read-only; the old document stays.
+        """
+        revision = document.revision + 1
+        change = change.model_copy(update={"revision": revision})
+        document = document.model_copy(update={"revision": revision, "last": change})
+        self.staging.mkdir(exist_ok=True)
+        temporary = self.staging / ALIASES
+        with temporary.open("w") as file:
+            file.write(json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(self._path)
+        # It is made now, and the document carries it: the next change logs it first, or does not begin.
+        with contextlib.suppress(OSError):
+            self._log.append(change)
+        return document
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn an error of the disk into a `StoreError` that begins with ``what``."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what}: {error.strerror or error}. Check the volume's space and permissions.") from error
