@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.audit import Change
+from models.audit import Action, Change
+from models.errors import ConflictError
 from models.names import is_name, is_version
 
 PRODUCTION = "production"
@@ -124,6 +125,25 @@ class Aliases(_Document):
             found.append("rollback, which would go back to it")
         return found
 
+    def require(self, name: str, alias: str, expect: str | None) -> None:
+        """Go on only if ``alias`` points to the version ``expect``, or None is expected of it.
+
+        Raises:
+            ConflictError: It points to something else.
+        """
+        found = self.target(name, alias)
+        if expect is not None and (found is None or found.version != expect):
+            raise ConflictError(
+                f"{alias} of {name[:80]} points to {found.version if found else 'nothing'}, not to {expect[:80]}. "
+                "Look again before changing it: keras-serving models history."
+            )
+
+    def change(self, action: Action, name: str, alias: str, after: str, who: str, reason: str) -> Change:  # noqa: PLR0917
+        """What the log says of moving ``alias`` from where it points to ``after``."""
+        old = self.target(name, alias)
+        before = old.version if old else ""
+        return Change(action=action, model=name, alias=alias, before=before, after=after, who=who, reason=reason)
+
     def pointing(self, name: str, alias: str, target: Target | None) -> "Aliases":
         """The document in which ``alias`` points to ``target``, or to nothing.
 
@@ -150,11 +170,29 @@ class Aliases(_Document):
         return self.pointing(name, PRODUCTION, target)._with(name, previous=previous[:newest])
 
     def with_traffic(self, name: str, traffic: Traffic) -> "Aliases":
-        """The document in which the candidate of ``name`` gets ``traffic``."""
+        """The document in which the candidate of ``name`` gets ``traffic``.
+
+        Raises:
+            ConflictError: There is no candidate beside a production version.
+        """
+        if traffic and not (self.target(name, CANDIDATE) and self.target(name)):
+            raise ConflictError(
+                f"{name[:80]} needs a production version and a candidate for that. "
+                f"Choose one: keras-serving models label {name[:80]} VERSION {CANDIDATE}."
+            )
         return self._with(name, traffic=traffic)
 
     def without(self, name: str, version: str) -> "Aliases":
-        """The document of a store that has ``version`` of ``name`` no more; no alias points to it."""
+        """The document of a store that has ``version`` of ``name`` no more.
+
+        Raises:
+            ConflictError: An alias points to it, or a rollback would.
+        """
+        if held := self.holds(name, version):
+            raise ConflictError(
+                f"{name}:{version} cannot be deleted: it is needed by {', '.join(held)}. "
+                "Promote or label another version first."
+            )
         previous = tuple(target for target in self.previous.get(name, ()) if target.version != version)
         deleted = tuple(other for other in self.deleted.get(name, ()) if other != version)
         return self._with(name, previous=previous, deleted=(*deleted, version)[-_DELETED:])

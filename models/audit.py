@@ -3,12 +3,20 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Action = Literal["add", "import", "promote", "rollback", "label", "remove", "traffic", "delete"]
 _TAIL_BYTES = 64 * 1024
+
+
+def _cut(text: str) -> str:
+    # Cut, not refused: a long reason must not stop a change.
+    return text[:2000]
+
+
+Text = Annotated[str, AfterValidator(_cut)]
 
 
 class Change(BaseModel):
@@ -23,20 +31,20 @@ class Change(BaseModel):
         before: In JSON ``from``: the version, or the traffic, until then; empty for nothing.
         after: In JSON ``to``: the version, or the traffic, since then; empty for nothing.
         revision: Of the alias document after the change; an added version leaves it as it is.
-        reason: In the words of whoever did it.
+        reason: In the words of whoever did it, at most 2,000 characters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
     when: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    who: str = Field(default="", max_length=200)
+    who: Text = ""
     action: Action
     model: str
     alias: str = ""
     before: str = Field(default="", alias="from")
     after: str = Field(default="", alias="to")
     revision: int = Field(default=0, ge=0)
-    reason: str = Field(default="", max_length=2000)
+    reason: Text = ""
 
 
 class AuditLog:

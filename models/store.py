@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.aliases import CANDIDATE, PRODUCTION, Aliases, Canary, Target, Traffic
 from models.archive import read_archive, write_archive
-from models.audit import Change
+from models.audit import Action, Change
 from models.bundle import Bundle
 from models.errors import BundleError, ConflictError, UnknownModelError
 from models.journal import ALIASES, Journal, disk_errors
@@ -38,8 +38,8 @@ class Seeded:
 class Store:
     """The store under one home folder; safe to use from several processes.
 
-    Every method that changes something may raise `BundleError` (the alias document is damaged; it stays as it is)
-    and `StoreError` (the volume is full or read-only).
+    What changes something takes ``who`` does it and for which ``reason``, for the log. It may raise `BundleError` (the
+    alias document is damaged; it stays as it is) and `StoreError` (the volume is full or read-only).
     """
 
     def __init__(self, home: Path) -> None:
@@ -86,9 +86,8 @@ class Store:
         bundle = Bundle.open(source)
         bundle.verify()
         with self._journal.locked() as document:
-            return self._add(
-                bundle, document, Change(action="add", model=bundle.manifest.name, who=who, reason=reason)
-            )[0]
+            change = Change(action="add", model=bundle.manifest.name, who=who, reason=reason)
+            return self._add(bundle, document, change)[0]
 
     def _add(self, bundle: Bundle, document: Aliases, change: Change) -> tuple[Bundle, bool]:
         """The bundle in the store, and whether it had to be copied there."""
@@ -128,8 +127,8 @@ class Store:
             version: A version in the store.
             alias: Which alias to move.
             expect: Version that the alias is believed to point to; None accepts what is there at the call.
-            who: For the log.
-            reason: For the log.
+            who: For the log, as in every other method.
+            reason: For the log, as in every other method.
 
         Raises:
             UnknownModelError: No such model or version.
@@ -143,7 +142,7 @@ class Store:
         bundle.verify()
         with self._journal.locked() as document:
             self.open(name, version)  # It may have been deleted since it was verified.
-            _require(document, name, alias, expect)
+            document.require(name, alias, expect)
             if document.target(name, alias) != seen:
                 raise ConflictError(
                     f"{alias} of {name} was moved by another change at the same time. "
@@ -153,16 +152,8 @@ class Store:
 
     def _set_alias(self, document: Aliases, bundle: Bundle, alias: str, who: str, reason: str) -> Aliases:
         name, version = bundle.manifest.name, bundle.manifest.version
-        old = document.target(name, alias)
-        change = Change(
-            action="promote" if alias == PRODUCTION else "label",
-            model=name,
-            alias=alias,
-            before=old.version if old else "",
-            after=version,
-            who=who,
-            reason=reason,
-        )
+        action: Action = "promote" if alias == PRODUCTION else "label"
+        change = document.change(action, name, alias, version, who, reason)
         return self._journal.write(
             document.pointing(name, alias, Target(version=version, digest=bundle.manifest.digest)), change
         )
@@ -182,32 +173,14 @@ class Store:
         """
         self.versions(name)
         with self._journal.locked() as document:
-            _require(document, name, PRODUCTION, expect)
-            old = document.target(name)
+            document.require(name, PRODUCTION, expect)
             for target in document.earlier(name):
-                if self._whole(name, target):
-                    change = Change(
-                        action="rollback",
-                        model=name,
-                        alias=PRODUCTION,
-                        before=old.version if old else "",
-                        after=target.version,
-                        who=who,
-                        reason=reason,
-                    )
+                if self._versions.is_whole(name, target.version, target.digest):
+                    change = document.change("rollback", name, PRODUCTION, target.version, who, reason)
                     return self._journal.write(document.rolled_back(name, target), change)
         raise ConflictError(
-            f"{name} has no earlier production version that is whole. "
-            f"Choose one: keras-serving models list, then models promote {name} VERSION."
+            f"{name} has no earlier production version that is whole. Choose one: keras-serving models promote {name} VERSION."
         )
-
-    def _whole(self, name: str, target: Target) -> bool:
-        try:
-            bundle = self.open(name, target.version)
-            bundle.verify()
-        except (BundleError, UnknownModelError):
-            return False
-        return bundle.manifest.digest == target.digest
 
     def remove_alias(self, name: str, alias: str, *, who: str = "", reason: str = "") -> Aliases:
         """Let ``alias`` of ``name`` point to nothing; a candidate's traffic ends with it.
@@ -216,11 +189,10 @@ class Store:
             UnknownModelError: No such alias.
         """
         with self._journal.locked() as document:
-            old = document.target(name, alias)
-            if old is None:
+            if document.target(name, alias) is None:
                 known = ", ".join(sorted(document.models.get(name, {}))) or "none"
                 raise UnknownModelError(f"{name[:80]} has no alias {alias[:80]!r}. Its aliases: {known}.")
-            change = Change(action="remove", model=name, alias=alias, before=old.version, who=who, reason=reason)
+            change = document.change("remove", name, alias, "", who, reason)
             return self._journal.write(document.pointing(name, alias, None), change)
 
     def set_traffic(
@@ -239,25 +211,13 @@ class Store:
             ConflictError: There is no candidate beside a production version, or it is something other than ``expect``.
         """
         with self._journal.locked() as document:
-            _require(document, name, CANDIDATE, expect)
-            if traffic and not (document.target(name, CANDIDATE) and document.target(name)):
-                raise ConflictError(
-                    f"{name[:80]} needs a production version and a candidate for that. "
-                    f"Choose one: keras-serving models label {name[:80]} VERSION {CANDIDATE}."
-                )
+            document.require(name, CANDIDATE, expect)
+            changed = document.with_traffic(name, traffic)
             before = document.traffic.get(name, Traffic())
             if before == traffic:
                 return document
-            change = Change(
-                action="traffic",
-                model=name,
-                alias=CANDIDATE,
-                before=str(before),
-                after=str(traffic),
-                who=who,
-                reason=reason,
-            )
-            return self._journal.write(document.with_traffic(name, traffic), change)
+            change = document.change("traffic", name, CANDIDATE, str(traffic), who, reason)
+            return self._journal.write(changed, change.model_copy(update={"before": str(before)}))
 
     def delete(self, name: str, version: str, *, who: str = "", reason: str = "") -> None:
         """Delete one version; a server that answers with it already is not hurt.
@@ -270,13 +230,7 @@ class Store:
             self._delete(document, name, version, who, reason)
 
     def _delete(self, document: Aliases, name: str, version: str, who: str, reason: str) -> Aliases:
-        if version not in self.versions(name):
-            self.open(name, version)  # Says which there are.
-        if held := document.holds(name, version):
-            raise ConflictError(
-                f"{name}:{version} cannot be deleted: it is needed by {', '.join(held)}. "
-                "Promote or label another version first."
-            )
+        self._versions.require(name, version)
         change = Change(action="delete", model=name, before=version, who=who, reason=reason)
         changed = self._journal.write(document.without(name, version), change)
         self._versions.take_away(name, version)
@@ -344,12 +298,3 @@ class Store:
                 except (BundleError, ConflictError) as error:
                     failed[source.name] = str(error)
         return Seeded(tuple(added), tuple(waiting), failed)
-
-
-def _require(document: Aliases, name: str, alias: str, expect: str | None) -> None:
-    found = document.target(name, alias)
-    if expect is not None and (found is None or found.version != expect):
-        raise ConflictError(
-            f"{alias} of {name} points to {found.version if found else 'nothing'}, not to {expect}. "
-            "Look again before changing it: keras-serving models history."
-        )

@@ -41,6 +41,17 @@ class Versions:
         known = ", ".join(self.names()) or "none yet"
         raise UnknownModelError(f"Unknown model {name[:80]!r}. Known models: {known}.")
 
+    def require(self, name: str, version: str) -> None:
+        """Go on only if there is a folder of that version, good or not.
+
+        Raises:
+            UnknownModelError: No such model or version.
+        """
+        versions = self.of(name)
+        if version not in versions:
+            known = ", ".join(versions) or "none"
+            raise UnknownModelError(f"Unknown version {version[:80]!r} of {name}. Known versions: {known}.")
+
     def open(self, name: str, version: str) -> Bundle:
         """The bundle of one version, its manifest verified.
 
@@ -48,10 +59,7 @@ class Versions:
             UnknownModelError: No such model or version.
             BundleError: Incomplete or altered.
         """
-        versions = self.of(name)
-        if version not in versions:
-            known = ", ".join(versions) or "none"
-            raise UnknownModelError(f"Unknown version {version[:80]!r} of {name}. Known versions: {known}.")
+        self.require(name, version)
         bundle = Bundle.open(self._folder / name / version)
         if (bundle.manifest.name, bundle.manifest.version) != (name, version):
             raise BundleError(
@@ -63,6 +71,15 @@ class Versions:
     def exists(self, name: str, version: str) -> bool:
         """Whether there is a folder of that version, good or not."""
         return (self._folder / name / version).exists()
+
+    def is_whole(self, name: str, version: str, digest: str) -> bool:
+        """Whether that very bundle is there, every file of it unaltered."""
+        try:
+            bundle = self.open(name, version)
+            bundle.verify()
+        except (BundleError, UnknownModelError):
+            return False
+        return bundle.manifest.digest == digest
 
     def place(self, bundle: Bundle) -> None:
         """Copy a bundle to where its name and version say.
