@@ -1,11 +1,12 @@
 """One trained version on disk: self-describing, and verified before any of it is used.
 
-manifest.json   what the model is, how it was made, and the sha256 of every other file
-model.keras     the source of truth, where retraining starts
-model.onnx      the same graph for serving (absent: the TensorFlow engine serves model.keras)
-golden.npz      `rows` and the `outputs` they gave at training: checked before a version goes live
-reference.json  reference statistics of inputs and outputs, for drift
-card.md, plots/ for people
+manifest.json     what the model is, how it was made, and the sha256 of every other file
+model.keras       the source of truth, where retraining starts
+model.onnx        the same graph for serving (absent: the TensorFlow engine serves model.keras)
+golden.npz        `rows` and the `outputs` they gave at training: checked before a version goes live
+reference.json    reference statistics of inputs and outputs, for drift
+trained_rows.npy  fingerprints of the rows that it was trained on, for the gate (absent: not recorded)
+card.md, plots/   for people
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
+from models.decision import Decision
 from models.errors import BundleError
 from models.manifest import FILE_PATTERN, MANIFEST_VERSION, Figure, FileEntry, Lineage, Manifest
 from models.task import Task
@@ -32,6 +34,7 @@ ONNX = "model.onnx"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.json"
 CARD = "card.md"
+TRAINED_ROWS = "trained_rows.npy"
 
 
 def label(path: Path) -> str:
@@ -131,10 +134,18 @@ class Bundle:
             golden_tolerance=golden_tolerance,
             files=files,
         ).sealed()
+        return cls._written(directory, manifest)
+
+    @classmethod
+    def _written(cls, directory: Path, manifest: Manifest) -> "Bundle":
         temporary = directory / f".{MANIFEST}.{os.getpid()}"
         temporary.write_bytes(manifest.to_json())
         temporary.replace(directory / MANIFEST)
         return cls(directory, manifest)
+
+    def judged(self, decision: Decision) -> "Bundle":
+        """The same bundle with the gate's decision in its manifest: for one that is not published yet, only."""
+        return self._written(self.path, self.manifest.model_copy(update={"gate": decision}).sealed())
 
     def read(self, name: str) -> bytes:
         """Bytes of one file, verified.
@@ -178,6 +189,25 @@ class Bundle:
         """Reference statistics for drift."""
         document: dict[str, Any] = json.loads(self.read(REFERENCE))
         return document
+
+    def trained_rows(self) -> NDArray[np.uint32] | None:
+        """Fingerprints of the rows that decided weights or constants, sorted; None where they were not recorded.
+
+        Raises:
+            BundleError: The file is altered or holds something else.
+        """
+        if TRAINED_ROWS not in self.manifest.files:
+            return None
+        try:
+            found: NDArray[Any] = np.load(io.BytesIO(self.read(TRAINED_ROWS)), allow_pickle=False)
+        except ValueError as error:
+            raise BundleError(f"{label(self.path)}: {TRAINED_ROWS} is no npy file: {error}. Train it anew.") from None
+        if found.dtype != np.uint32 or found.ndim != 1:
+            raise BundleError(
+                f"{label(self.path)}: {TRAINED_ROWS} must hold uint32 (n,). Received: {found.dtype} {found.shape}. "
+                "Train it anew."
+            )
+        return found
 
     @property
     def has_onnx(self) -> bool:

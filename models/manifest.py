@@ -4,10 +4,19 @@ import hashlib
 import json
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
+from models.decision import Decision
 from models.names import is_name, is_version
 from models.task import Task
 
@@ -104,6 +113,7 @@ class Manifest(_Document):
         example: One instance as a client would send it.
         golden_tolerance: Largest accepted absolute difference on golden rows, in the output's unit.
         files: Every file of the bundle except the manifest.
+        gate: What the gate decided before this version was published; None where it was not asked.
         digest: sha256 of the manifest's own canonical form without this member.
     """
 
@@ -122,7 +132,16 @@ class Manifest(_Document):
         Annotated[str, AfterValidator(lambda v: _require(re.fullmatch(FILE_PATTERN, v) is not None, v, "file name"))],
         FileEntry,
     ]
+    gate: Decision | None = None
     digest: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves `gate` out where it is none: manifests written before it existed keep their digest."""
+        document: dict[str, Any] = handler(self)
+        if self.gate is None:
+            document.pop("gate", None)
+        return document
 
     def sealed(self) -> "Manifest":
         """The same manifest with its digest filled in."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models import architecture
 from training import baselines
@@ -21,8 +21,15 @@ from training.soundness import refuse_unsound
 from training.validation import validate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from models.bundle import Bundle
+    from models.decision import Decision
     from training.config import TrainConfig
+    from training.split import Part
+
+    Judge = Callable[[Bundle, Part, NDArray[Any]], Decision | None]
+    """Sealed bundle, test rows, what its Keras model says of them -> a decision; none where there is none to make."""
 
 LEDGER = Path(__file__).parent.parent / "models" / "pretrained" / "EVALUATIONS.md"
 
@@ -43,6 +50,8 @@ def train(
     publish_to: Path,
     data_dir: Path | None = None,
     load: Callable[..., Loaded] | None = None,
+    parent: str | None = None,
+    judge: Judge | None = None,
     ledger: Path = LEDGER,
     runs: Path = Path("runs"),
     progress: Callable[[str], None] = print,
@@ -55,6 +64,8 @@ def train(
         publish_to: The folder that becomes the bundle; it is replaced only when the new one is complete and verified.
         data_dir: Folder that may hold the data's files (DATA_DIR).
         load: Another source of data: `(config, data_dir) -> Loaded`.
+        parent: `name:version` that this one is to follow, for the lineage.
+        judge: Decides about the bundle before it is published; its decision becomes part of the manifest.
         ledger: Markdown file that gets one row for the look at the test rows.
         runs: Folder that keeps an unfinished fit, so that the same call goes on with it.
         progress: Gets each line for a person.
@@ -97,10 +108,11 @@ def train(
     stage.say(lines(evaluation.figures))
 
     stage("publish")
-    run = Run(name, config, data, loaded.location, started)
+    run = Run(name, config, data, loaded.location, started, parent)
     version = "not published"
     try:
-        bundle = publish(run, fitted, split, evaluation, publish_to)
+        decide = (lambda bundle: judge(bundle, split.test, outputs)) if judge else None
+        bundle = publish(run, fitted, split, evaluation, publish_to, judge=decide)
         version = bundle.manifest.version
     finally:
         # The test rows were looked at, whatever became of the bundle.

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.bundle import GOLDEN, REFERENCE, Bundle
+from models.bundle import GOLDEN, REFERENCE, TRAINED_ROWS, Bundle
 from models.engines import check_golden, open_engine
 from models.manifest import Lineage
 from models.task import Classes, ImageClassification
 from training.config import config_path, load_config
 from training.export import LIMIT, export, predict
+from training.fingerprints import trained_on
 from training.golden import example, golden_rows
 from training.parts import parts
 from training.plots import write_plots
@@ -27,6 +28,11 @@ from training.reference import reference
 from training.report import classes_section, layers_section, parts_section, write_card
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from models.decision import Decision
     from models.task import Task
     from training.build import Fitted
     from training.config import TrainConfig
@@ -37,16 +43,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the pipeline: what the lineage says beside the configuration."""
+    """One run of the pipeline: what the lineage says beside the configuration.
+
+    Attributes:
+        name: Of the model.
+        config: Everything that decides the run, data apart.
+        data: That it is trained on.
+        location: Where the data lay, without a path of this machine.
+        started: UTC.
+        parent: `name:version` that it follows, if any.
+        inherited: Fingerprints of the rows behind the weights that the training began with, if it began with any.
+    """
 
     name: str
     config: TrainConfig
     data: DataSet
     location: str
     started: datetime
+    parent: str | None = None
+    inherited: NDArray[np.uint32] | None = None
 
 
-def publish(run: Run, fitted: Fitted, split: Split, evaluation: Evaluation, destination: Path) -> Bundle:
+def publish(
+    run: Run,
+    fitted: Fitted,
+    split: Split,
+    evaluation: Evaluation,
+    destination: Path,
+    *,
+    judge: Callable[[Bundle], Decision | None] | None = None,
+) -> Bundle:
     """Write, seal, verify and only then move a bundle to its place.
 
     Args:
@@ -55,6 +81,7 @@ def publish(run: Run, fitted: Fitted, split: Split, evaluation: Evaluation, dest
         split: For golden rows, reference statistics and plots.
         evaluation: On test rows.
         destination: The folder that becomes the bundle; an older bundle there is replaced.
+        judge: Decides about the sealed bundle before it is published; what it says becomes part of the manifest.
 
     Raises:
         ExportError: The graphs disagree or cannot be served.
@@ -80,6 +107,8 @@ def publish(run: Run, fitted: Fitted, split: Split, evaluation: Evaluation, dest
         engine = open_engine(bundle)
         check_golden(engine, bundle)
         engine.close()
+        if judge is not None and (decision := judge(bundle)) is not None:
+            bundle = bundle.judged(decision)
         if destination.exists():
             destination.rename(Path(temporary) / "replaced")
         staging.rename(destination)
@@ -91,6 +120,7 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
     golden = golden_rows(task, split.validation, synthetic=not run.data.derivatives, seed=run.config.seed)
     outputs = export(fitted.model, staging, golden)
     np.savez_compressed(staging / GOLDEN, rows=golden, outputs=outputs)
+    np.save(staging / TRAINED_ROWS, trained_on((split.train, split.validation), run.inherited), allow_pickle=False)
     # A network is surer of pictures that it was trained on; a table or series needs all its rows for a fair picture.
     parts = [split.validation] if isinstance(task, ImageClassification) else [split.train, split.validation]
     rows = np.concatenate([part.rows for part in parts])
@@ -146,6 +176,7 @@ def lineage(run: Run, split: Split) -> Lineage:
         config_sha256=run.config.sha256,
         seed=run.config.seed,
         code_version=code_version(),
+        parent=run.parent,
         command=command(run),
         started=run.started,
         finished=datetime.now(UTC),

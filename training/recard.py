@@ -1,7 +1,8 @@
 """`python -m training.recard BUNDLE`: the card and plots of a known set's bundle again, as today's code writes them.
 
 Weights, golden rows, figures and version stay. The model answers the test rows once more for the plots, and what it
-says must give the figure that was published: nothing could be chosen by it.
+says must give the figure that was published: nothing could be chosen by it. The fingerprints of the rows that it was
+trained on are written too; with `--rows-only` nothing else is, and no test row is looked at.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
-from models.bundle import KERAS, Bundle
+from models.bundle import KERAS, TRAINED_ROWS, Bundle
 from training import baselines
 from training.build import Fitted
 from training.evaluate import evaluate, scale_of
 from training.export import predict
+from training.fingerprints import trained_on
 from training.plots import write_plots
 from training.publish import calibration, sections
 from training.report import write_card
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     import keras
 
     from models import Facts
+    from training.config import TrainConfig
     from training.datasets import DataSet, Raw
+    from training.split import Split
 
 
 def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
@@ -43,13 +48,9 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
     """
     import keras
 
-    from training.config import TrainConfig
-    from training.validation import validate
-
     bundle = Bundle.open(path)
     manifest, task = bundle.manifest, data.task
-    config = TrainConfig.model_validate(manifest.lineage.config)
-    split = data.split(validate(data.engineer(raw), data.schema()), config)
+    config, split = _split(bundle, data, raw)
     model = keras.saving.load_model(path / KERAS, compile=False, safe_mode=True)
     simple = baselines.answers(task, split.train, split.test)
     evaluation = evaluate(task, predict(model, split.test.rows), simple, split.test, scale=scale_of(task, split.train))
@@ -77,22 +78,73 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
             facts=calibration(fitted),
             sections=sections(task, fitted, split, evaluation, folds=config.folds),
         )
-        sealed = Bundle.seal(
-            staging,
-            name=manifest.name,
-            architecture=manifest.architecture,
-            task=manifest.task,
-            figures=manifest.figures,
-            parameters=manifest.parameters,
-            lineage=manifest.lineage,
-            example=manifest.example,
-            golden_tolerance=manifest.golden_tolerance,
-            created=manifest.created,
-        )
-        sealed.verify()
-        path.rename(Path(temporary) / "replaced")
-        staging.rename(path)
+        _write_rows(staging, split)
+        _replace(path, staging, bundle)
     return Bundle.open(path)
+
+
+def add_rows(path: Path, data: DataSet, raw: Raw) -> Bundle:
+    """Give a bundle the fingerprints of the rows that it was trained on; everything else stays.
+
+    Args:
+        path: The bundle; replaced when the new one is verified.
+        data: That it was trained on.
+        raw: As it was read.
+
+    Raises:
+        click.ClickException: The data part into other numbers of rows than the lineage says.
+    """
+    bundle = Bundle.open(path)
+    _, split = _split(bundle, data, raw)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        staging = Path(temporary) / "bundle"
+        shutil.copytree(path, staging)
+        _write_rows(staging, split)
+        _replace(path, staging, bundle)
+    return Bundle.open(path)
+
+
+def _split(bundle: Bundle, data: DataSet, raw: Raw) -> tuple[TrainConfig, Split]:
+    """The recorded configuration, and the split that it made of the data."""
+    from training.config import TrainConfig
+    from training.validation import validate
+
+    lineage = bundle.manifest.lineage
+    config = TrainConfig.model_validate(lineage.config)
+    split = data.split(validate(data.engineer(raw), data.schema()), config).fewer(config.train_rows, seed=config.seed)
+    rows = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    if (rows, data.sha256) != (lineage.rows, lineage.data_sha256):
+        raise click.ClickException(
+            f"the bundle was trained on {lineage.rows} of data {lineage.data_sha256[:12]}. Received: {rows} "
+            f"of {data.sha256[:12]}. The data or the code differ; train again."
+        )
+    return config, split
+
+
+def _write_rows(staging: Path, split: Split) -> None:
+    np.save(staging / TRAINED_ROWS, trained_on((split.train, split.validation)), allow_pickle=False)
+
+
+def _replace(path: Path, staging: Path, bundle: Bundle) -> None:
+    """Seal what lies in `staging` as the same version, verify it, and move it to the bundle's place."""
+    manifest = bundle.manifest
+    sealed = Bundle.seal(
+        staging,
+        name=manifest.name,
+        architecture=manifest.architecture,
+        task=manifest.task,
+        figures=manifest.figures,
+        parameters=manifest.parameters,
+        lineage=manifest.lineage,
+        example=manifest.example,
+        golden_tolerance=manifest.golden_tolerance,
+        created=manifest.created,
+    )
+    if manifest.gate is not None:
+        sealed = sealed.judged(manifest.gate)
+    sealed.verify()
+    path.rename(staging.parent / "replaced")
+    staging.rename(path)
 
 
 def _facts(model: keras.Model) -> Facts:
@@ -104,14 +156,16 @@ def _facts(model: keras.Model) -> Facts:
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), envvar="DATA_DIR")
-def main(bundle: Path, data_dir: Path | None) -> None:
-    """Write the card and plots of BUNDLE again."""
+@click.option("--rows-only", is_flag=True, help="Write only the fingerprints of the rows that it was trained on.")
+def main(bundle: Path, data_dir: Path | None, *, rows_only: bool) -> None:
+    """Write the card, plots and fingerprints of BUNDLE again."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.datasets import data_set, find
 
     data = data_set(Bundle.open(bundle).manifest.lineage.dataset)
-    done = recard(bundle, data, data.read(find(data, data_dir=data_dir).paths))
-    click.echo(f"{done.manifest.name} {done.manifest.version}: card and plots written")
+    done = (add_rows if rows_only else recard)(bundle, data, data.read(find(data, data_dir=data_dir).paths))
+    what = "fingerprints" if rows_only else "card, plots and fingerprints"
+    click.echo(f"{done.manifest.name} {done.manifest.version}: {what} written")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.bundle import CARD, GOLDEN, KERAS, MANIFEST, ONNX, REFERENCE, Bundle
+from models.bundle import CARD, GOLDEN, KERAS, MANIFEST, ONNX, REFERENCE, TRAINED_ROWS, Bundle
+from models.decision import Criterion, Decision
 from models.errors import BundleError
 from models.manifest import Figure, FileEntry, Manifest
 from models.names import is_name, is_version
@@ -357,3 +358,63 @@ def test_a_stray_file_is_named_and_not_sealed(copy: Path, intact: Bundle) -> Non
     (copy / ".DS_Store").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"'\.DS_Store' can be no file of a bundle"):
         reseal(copy, intact.manifest)
+
+
+DECISION = Decision(
+    production="20260101-000000-0123abcd",
+    rows=200,
+    left_out=3,
+    margin=0.02,
+    criteria=(Criterion(name="accuracy", passed=True, value=0.01, limit=0.02, sentence="It is as good."),),
+)
+
+
+def test_a_gates_decision_becomes_part_of_the_sealed_manifest(copy: Path) -> None:
+    before = Bundle.open(copy)
+    judged = before.judged(DECISION)
+    assert Bundle.open(copy) == judged
+    assert judged.manifest.gate == DECISION
+    assert judged.manifest.digest != before.manifest.digest
+    assert judged.manifest.version == before.manifest.version
+
+
+def test_a_manifest_that_no_gate_judged_does_not_mention_one(intact: Bundle) -> None:
+    assert b"gate" not in (intact.path / MANIFEST).read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{"production": "../up"}, {"margin": 0}, {"rows": -1}, {"verdict": "good"}])
+def test_a_decision_that_is_none_is_refused_even_under_a_fitting_digest(copy: Path, changes: dict[str, Any]) -> None:
+    forge(copy, gate=DECISION.model_dump(mode="json") | changes)
+    with pytest.raises(BundleError, match="not valid"):
+        Bundle.open(copy)
+
+
+def test_the_rows_that_a_version_was_trained_on_come_back_as_written(copy: Path, intact: Bundle) -> None:
+    assert intact.trained_rows() is None
+    np.save(copy / TRAINED_ROWS, np.array([3, 5, 4_000_000_000], np.uint32))
+    found = reseal(copy, intact.manifest).trained_rows()
+    assert found is not None
+    np.testing.assert_array_equal(found, [3, 5, 4_000_000_000])
+
+
+@pytest.mark.parametrize("rows", [np.zeros(3), np.zeros((2, 2), np.uint32), np.array([{}], object)])
+def test_other_arrays_are_no_fingerprints_of_rows(copy: Path, intact: Bundle, rows: Any) -> None:
+    np.save(copy / TRAINED_ROWS, rows)
+    with pytest.raises(BundleError, match="Train it anew"):
+        reseal(copy, intact.manifest).trained_rows()
+
+
+def test_a_decision_passes_when_every_criterion_does_and_promotes_when_it_passed_or_was_forced() -> None:
+    failed = DECISION.model_copy(update={"criteria": (DECISION.criteria[0].model_copy(update={"passed": False}),)})
+    refused = DECISION.model_copy(update={"criteria": (), "refused": "no rows"})
+    assert DECISION.passed
+    assert DECISION.promotes
+    assert DECISION.summary == "gate passed: 1 criteria on 200 rows"
+    for decision, reason in ((failed, "accuracy"), (refused, "no rows")):
+        assert not decision.passed
+        assert not decision.promotes
+        assert decision.summary == f"gate refused: {reason}"
+        forced = decision.model_copy(update={"forced": "a recall"})
+        assert not forced.passed
+        assert forced.promotes
+        assert forced.summary == f"forced: a recall (gate refused: {reason})"

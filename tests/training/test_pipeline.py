@@ -8,13 +8,16 @@ import pytest
 
 from models import architectures
 from models.bundle import Bundle
+from models.decision import Decision
 from models.engines import check_golden, open_engine
 from tests.training.made_up import MADE_UP, load, tiny
 from training import export
 from training.config import TrainConfig
 from training.datasets import DataError, Raw
 from training.export import ExportError
+from training.fingerprints import fingerprints
 from training.pipeline import Loaded, train
+from training.split import Part
 
 STAGES = [
     "load",
@@ -101,6 +104,44 @@ def test_a_finished_run_leaves_no_unfinished_fit_and_no_staging(run: tuple[Bundl
         ["EVALUATIONS.md", "bundle", "runs"],
     )
     assert not list(run[2].glob("runs/*"))
+
+
+def test_the_bundle_knows_the_rows_that_decided_it_and_no_test_row(run: tuple[Bundle, list[str], Path]) -> None:
+    config = tiny(run[0].manifest.architecture)
+    loaded = load(config, None)
+    split = loaded.data.split(loaded.data.engineer(loaded.raw), config)
+    known = run[0].trained_rows()
+    assert known is not None
+    assert np.isin(fingerprints(np.concatenate([split.train.rows, split.validation.rows])), known).all()
+    assert not np.isin(fingerprints(split.test.rows), known).any()
+
+
+def test_a_decision_is_sealed_into_the_bundle_before_it_is_published(tmp_path: Path) -> None:
+    seen: list[tuple[Bundle, bool]] = []
+
+    def judge(bundle: Bundle, part: Part, outputs: np.ndarray) -> Decision:
+        bundle.verify()
+        assert len(part) == len(outputs) == bundle.manifest.lineage.rows["test"]
+        seen.append((bundle, (tmp_path / "bundle").exists()))
+        return Decision(production="20260101-000000-0123abcd", rows=1, left_out=0, margin=0.1, refused="too few rows")
+
+    published = train(
+        tiny("regressor", folds=0),
+        name="tiny",
+        publish_to=tmp_path / "bundle",
+        load=load,
+        parent="tiny:20260101-000000-0123abcd",
+        judge=judge,
+        ledger=tmp_path / "EVALUATIONS.md",
+        runs=tmp_path / "runs",
+        progress=lambda _: None,
+    )
+    assert [there for _, there in seen] == [False]
+    opened = Bundle.open(tmp_path / "bundle")
+    assert opened.manifest == published.manifest
+    assert opened.manifest.gate is not None
+    assert opened.manifest.gate.refused == "too few rows"
+    assert opened.manifest.lineage.parent == "tiny:20260101-000000-0123abcd"
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:

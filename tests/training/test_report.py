@@ -1,15 +1,17 @@
 """What a card shows beside the headline: classes, parts, layers and plots."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
-from models.bundle import CARD, Bundle
+from models.bundle import CARD, TRAINED_ROWS, Bundle
 from tests.training.made_up import load, tiny
 from training.metrics import precision_and_recall, reliability
 from training.pipeline import train
-from training.recard import recard
+from training.recard import add_rows, recard
 from training.report import classes_section, parts_section
 
 
@@ -51,6 +53,22 @@ def test_a_card_written_again_keeps_version_figures_and_learning_curve(bundle: B
     again = recard(bundle.path, loaded.data, loaded.raw).manifest
     assert (again.version, again.figures) == (before.version, before.figures)
     assert {n: f.sha256 for n, f in again.files.items()} == {n: f.sha256 for n, f in before.files.items()}
+
+
+def test_a_bundle_without_fingerprints_gets_those_that_training_would_have_written(bundle: Bundle) -> None:
+    before = Bundle.open(bundle.path)
+    loaded = load(tiny(before.manifest.architecture), None)
+    (bundle.path / TRAINED_ROWS).write_bytes(b"other")
+    assert add_rows(bundle.path, loaded.data, loaded.raw).manifest == before.manifest
+
+
+def test_fingerprints_are_not_written_for_other_data(bundle: Bundle) -> None:
+    loaded = load(tiny(bundle.manifest.architecture), None)
+    fewer = replace(loaded.raw, table=loaded.raw.table[:-10])
+    if loaded.raw.pictures is not None:
+        fewer = replace(fewer, pictures=loaded.raw.pictures[:-10])
+    with pytest.raises(click.ClickException, match="was trained on"):
+        add_rows(bundle.path, loaded.data, fewer)
 
 
 def test_precision_counts_what_was_said_and_recall_what_is_true() -> None:
