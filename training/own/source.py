@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.datasets import DataError, DataSet, File, Raw
+from training.fingerprints import shares
 from training.split import Part, Split, hold_out
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 LICENCE = "the user's own"
 TEST_SHARE = 0.2
-_SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -132,16 +132,31 @@ def require_column(table: pd.DataFrame, name: str, option: str, path: Path) -> N
 
 
 def random_split(whole: Part, config: TrainConfig, *, stratify: bool) -> Split:
-    """A fifth for test, always the same rows; of the rest the configuration's share for validation.
+    """About a fifth for test, chosen by the rows themselves; of the rest the configuration's share for validation.
+
+    A test row stays one whatever rows come or go beside it, so that a version that is trained on grown data can be
+    judged on rows that neither it nor the version before it was trained on.
 
     Args:
         whole: All rows.
         config: Its seed decides the validation rows only, so that seeds and recipes compare on the same test rows.
-        stratify: Give each part the same shares of each class.
+        stratify: Give validation the same shares of each class, and test at least one row of each.
     """
-    rest, test = hold_out(whole, TEST_SHARE, seed=_SPLIT_SEED, stratify=stratify)
+    for_test = _for_test(shares(whole.rows), whole.values if stratify else np.zeros(len(whole)))
+    rest, test = whole.take(~for_test), whole.take(for_test)
     train, validation = hold_out(rest.take(slice(config.limit)), config.validation, seed=config.seed, stratify=stratify)
     return Split(train, validation, test.take(slice(config.limit)))
+
+
+def _for_test(share: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which rows have a share below `TEST_SHARE`; where that is too few or too many of a group, its lowest ones."""
+    chosen = np.zeros(len(share), bool)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        count = int((share[rows] < TEST_SHARE).sum())
+        count = min(max(count, 1, len(rows) // 10), len(rows) // 3)
+        chosen[rows[np.argsort(share[rows], kind="stable")[:count]]] = True
+    return chosen
 
 
 def require_rows(counts: dict[str, int], least: int, what: str) -> None:

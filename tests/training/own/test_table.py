@@ -1,5 +1,6 @@
 """A CSV file becomes a schema, a task and rows; what cannot be trained on is refused with the remedy."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,29 @@ def test_rows_are_what_the_service_makes_of_the_same_records(path: Path) -> None
     assert sorted(map(str, rows.tolist())) == sorted(map(str, parsed.tolist()))
 
 
-def test_each_part_has_the_same_shares_of_each_class(path: Path) -> None:
+def test_about_a_fifth_is_for_test_and_the_rest_is_parted_with_the_same_shares_of_each_class(path: Path) -> None:
     data, raw, _ = read(path)
     split = data.split(raw, tiny("dnn"))
-    parts = (split.train, split.validation, split.test)
-    assert [len(part) for part in parts] == [102, 26, 32]
-    shares = [part.values.mean() for part in parts]
-    assert max(shares) - min(shares) < 0.03
+    assert len(split.train) + len(split.validation) + len(split.test) == 160
+    assert 0.14 < len(split.test) / 160 < 0.26
+    assert len(split.validation) == math.ceil(0.2 * (160 - len(split.test)))
+    assert abs(split.train.values.mean() - split.validation.values.mean()) < 0.03
+
+
+def test_a_test_row_stays_one_when_rows_are_added_or_removed(path: Path) -> None:
+    table = customers(path, rows=400)
+    task = read(path)[0].task
+    table[:250].to_csv(path, index=False)
+    before = rows_for_test(path, task)
+    table.sample(frac=1, random_state=0).to_csv(path, index=False)
+    after = rows_for_test(path, task)
+    assert before < after
+    assert 0.14 < len(after) / 400 < 0.26
+
+
+def rows_for_test(path: Path, like: Any) -> set[tuple[float, ...]]:
+    data, raw, _ = read(path, like=like)
+    return {tuple(np.nan_to_num(row, nan=-1)) for row in data.split(raw, tiny("dnn")).test.rows}
 
 
 def test_another_seed_keeps_the_test_rows(path: Path) -> None:
