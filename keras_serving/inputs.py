@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from models.task import Category, ImageClassification, Number, Records, SequenceForecast, Task
+from models.task import Category, ImageClassification, Number, Records, Sequences, Task
 from models.task.fields import BLANKS
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -48,7 +48,7 @@ def instances_of(task: Task, file: Path) -> Iterator[tuple[str, Any]]:
             yield from _from_json(file)
         elif suffix == ".csv" and isinstance(task, Records):
             yield from _records(task, file)
-        elif suffix == ".csv" and isinstance(task, SequenceForecast):
+        elif suffix == ".csv" and isinstance(task, Sequences):
             yield str(file), _series(task, file)
         else:
             takes = "PNG, JPEG or JSON" if isinstance(task, ImageClassification) else "JSON or CSV"
@@ -82,7 +82,7 @@ def _records(task: Records, file: Path) -> Iterator[tuple[str, Any]]:
             yield f"{file}:{reader.line_num}", {field.name: _value(field, line[field.name]) for field in task.fields}
 
 
-def _series(task: SequenceForecast, file: Path) -> list[Any]:
+def _series(task: Sequences, file: Path) -> list[Any]:
     """The columns of the channels, one step a line, oldest first."""
     names = [channel.name for channel in task.channels]
     with file.open(newline="", encoding="utf-8-sig") as lines:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TABLE = ("target", "task", "ignore", "category")
 _PICTURES = ("size", "colour", "preparation")
-_SERIES = ("column", "lookback", "horizon", "step")
+_SERIES = ("column", "lookback", "horizon", "label", "series", "step")
 
 _OPTIONS = (
     click.option(
@@ -40,9 +40,19 @@ _OPTIONS = (
         type=click.Choice(sorted(PREPARATIONS)),
         help="Pictures: how any size becomes the model's.  [default: stretch_v1]",
     ),
-    click.option("--column", metavar="NAME,...", help="Series: the columns to look at; the first one is forecast."),
+    click.option(
+        "--column", metavar="NAME,...", help="Series: the columns to look at; with --horizon the first one is forecast."
+    ),
     click.option("--lookback", type=click.IntRange(2, 10_000), help="Series: steps that the model sees."),
     click.option("--horizon", type=click.IntRange(1, 1_000), help="Series: steps that it forecasts."),
+    click.option(
+        "--label", metavar="COLUMN", help="Series: the column of classes; a window has the label of its last step."
+    ),
+    click.option(
+        "--series",
+        metavar="COLUMN",
+        help="Series: the column that tells series apart, each with one label.  [default: the file is one series]",
+    ),
     click.option(
         "--step", help="Series: time between two lines, such as PT1H.  [default: as the column of times says]"
     ),
@@ -96,6 +106,7 @@ def read_own_data(
         click.UsageError: An option is missing or belongs to another kind of data.
         DataError: The data cannot be trained on.
     """
+    from training.own.labelled import LabelledOptions, read_labelled
     from training.own.pictures import PictureOptions, read_pictures
     from training.own.series import SeriesOptions, read_series
     from training.own.source import Options, location
@@ -117,18 +128,18 @@ def read_own_data(
         return *read_pictures(path, form, options), location(path)
     if architecture == "lstm":
         _only(given, _SERIES, "a series", architecture, ("lstm",))
-        for name in ("column", "lookback", "horizon"):
-            if not given[name]:
-                raise click.UsageError(f"a series needs --{name}.")
-        series = SeriesOptions(_columns(given["column"]), given["lookback"], given["horizon"], given["step"], units)
+        _require_series(given)
+        columns, lookback, step = _columns(given["column"]), given["lookback"], given["step"]
+        if given["label"]:
+            labelled = LabelledOptions(columns, given["label"], lookback, given["series"], step, units)
+            return *read_labelled(path, labelled, options), location(path)
+        series = SeriesOptions(columns, lookback, given["horizon"], step, units)
         return *read_series(path, series, options), location(path)
     _only(given, _TABLE, "a table", architecture, ("dnn", "regressor"))
     if not given["target"]:
         raise click.UsageError("a table needs --target: the column to predict.")
-    columns = TableOptions(
-        given["target"], given["task"], _columns(given["ignore"]), _columns(given["category"]), units
-    )
-    return *read_table(path, columns, options), location(path)
+    table = TableOptions(given["target"], given["task"], _columns(given["ignore"]), _columns(given["category"]), units)
+    return *read_table(path, table, options), location(path)
 
 
 def _only(given: dict[str, Any], known: tuple[str, ...], what: str, architecture: str, suits: tuple[str, ...]) -> None:
@@ -137,6 +148,18 @@ def _only(given: dict[str, Any], known: tuple[str, ...], what: str, architecture
     for name in (*_TABLE, *_PICTURES, *_SERIES):
         if given[name] and name not in known:
             raise click.UsageError(f"--{name} does not belong to {what}. Leave it out.")
+
+
+def _require_series(given: dict[str, Any]) -> None:
+    for name in ("column", "lookback"):
+        if not given[name]:
+            raise click.UsageError(f"a series needs --{name}.")
+    if bool(given["horizon"]) == bool(given["label"]):
+        raise click.UsageError(
+            "a series needs either --horizon, to forecast it, or --label, to tell its classes apart."
+        )
+    if given["series"] and not given["label"]:
+        raise click.UsageError("--series tells labelled series apart: give --label too. A forecast takes one series.")
 
 
 def _columns(text: str | None) -> tuple[str, ...]:

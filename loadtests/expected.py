@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle import Bundle
-from models.task import ImageClassification, SequenceForecast, TabularRegression, Task
+from models.task import ImageClassification, Sequences, TabularRegression, Task
 
 # On top of the bundle's golden tolerance: float32 in batches of other sizes. Relative.
 _RELATIVE = 1e-5
@@ -128,7 +128,7 @@ def _bodies(task: Task, row: NDArray[Any]) -> Sequence[tuple[str, bytes]]:
         return [(PNG, picture.getvalue()), (JSON, _instances(pixels.tolist()))]
     if isinstance(task, TabularRegression):
         return [(JSON, _instances(task.record(row)))]
-    if isinstance(task, SequenceForecast):
+    if isinstance(task, Sequences):
         return [(JSON, _instances(row[:, 0].tolist() if len(task.channels) == 1 else row.tolist()))]
     raise TypeError(f"no request for {type(task).__name__}")
 

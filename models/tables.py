@@ -131,19 +131,3 @@ def interval(head: keras.KerasTensor, facts: Facts) -> keras.KerasTensor:
     # The mean is multiplied after the exponential: adding it before would lose a digit in float32.
     ratio = ops.exp(layers.Rescaling(facts["target_deviation"], name="logarithm")(ends))
     return layers.Rescaling(exp(facts["target_mean"]), name="unit")(ratio)
-
-
-def classes(x: keras.KerasTensor, count: int, facts: Facts) -> keras.KerasTensor:
-    """Hidden units to probabilities (n, count): one sigmoid unit for two classes, softmax for more."""
-    from keras import layers, ops
-
-    cool = 1 / facts.get("temperature", 1.0)
-    if count > 2:
-        x = layers.Dense(count, name=HEAD)(x)
-        return layers.Softmax(name="probabilities")(layers.Rescaling(cool, name="temperature")(x))
-    unit = layers.Dense(1, name="unit")(x)
-    # As two logits whose difference is the unit: the loss of one-hot classes is the binary cross-entropy then.
-    head = layers.Concatenate(name=HEAD)([unit * -0.5, unit * 0.5])
-    logits = layers.Rescaling(cool, name="temperature")(head)
-    second = ops.sigmoid(logits[:, 1:2] - logits[:, 0:1])
-    return layers.Concatenate(name="probabilities")([1 - second, second])

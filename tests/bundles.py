@@ -21,6 +21,7 @@ from models.task import (
     ImageClassification,
     Number,
     Records,
+    SequenceClassification,
     SequenceForecast,
     TabularClassification,
     TabularRegression,
@@ -54,6 +55,9 @@ SERIES = SequenceForecast(
     horizon=2,
     unit="°C",
     step="PT1H",
+)
+STATE = SequenceClassification(
+    channels=(Number(name="shaking", unit="mm/s", low=0, high=50),), lookback=6, step="PT1M", labels=("worn", "sound")
 )
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

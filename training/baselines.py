@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, ImageClassification, Records, TabularClassification, TabularRegression
+from models.task import (
+    Category,
+    ImageClassification,
+    Records,
+    SequenceClassification,
+    TabularClassification,
+    TabularRegression,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +33,8 @@ def answers(task: Task, train: Part, part: Part) -> dict[str, NDArray[np.float64
         return regressions(task, train, part)
     if isinstance(task, TabularClassification):
         return table_classes(task, train, part)
+    if isinstance(task, SequenceClassification):
+        return sequence_classes(train, part, len(task.labels))
     target = [channel.name for channel in task.channels].index(task.target)
     # A day, where the steps say so.
     period = "day" if (task.step, task.horizon) == ("PT1H", 24) else f"{task.horizon} steps"
@@ -71,6 +80,33 @@ def table_classes(task: TabularClassification, train: Part, test: Part) -> dict[
         answers[name] = np.zeros((len(test), len(task.labels)))
         answers[name][:, np.unique(train.values)] = method.fit(inputs, train.values).predict_proba(questions)
     return answers
+
+
+def sequence_classes(train: Part, test: Part, count: int) -> dict[str, NDArray[np.float64]]:
+    """Probabilities (test rows, classes) of the class frequencies, and of logistic regression on window statistics.
+
+    Of each channel: mean, standard deviation, least, largest and last value, and the last less the first.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def statistics(rows: NDArray[Any]) -> NDArray[np.float64]:
+        steps = rows.astype(np.float64)
+        first, last = steps[:, 0], steps[:, -1]
+        columns = [steps.mean(1), steps.std(1), steps.min(1), steps.max(1), last, last - first]
+        return np.concatenate(columns, axis=1)
+
+    frequencies = np.bincount(train.values, minlength=count) / len(train)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    logistic = np.zeros((len(test), count))
+    logistic[:, np.unique(train.values)] = model.fit(statistics(train.rows), train.values).predict_proba(
+        statistics(test.rows)
+    )
+    return {
+        "most frequent class": np.tile(frequencies, (len(test), 1)),
+        "logistic regression on window statistics": logistic,
+    }
 
 
 def regressions(task: TabularRegression, train: Part, test: Part) -> dict[str, NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, ImageClassification, Records, SequenceForecast
+from models.task import Category, ImageClassification, Records, Sequences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def golden_rows(task: Task, held_out: Part, *, synthetic: bool, seed: int) -> ND
         seed: Of the choice.
     """
     rng = np.random.default_rng([seed, 256])
-    if isinstance(task, SequenceForecast):
+    if isinstance(task, Sequences):
         return _sequences(task, rng)
     extremes: NDArray[Any]
     made_up: NDArray[Any]
@@ -49,7 +49,7 @@ def golden_rows(task: Task, held_out: Part, *, synthetic: bool, seed: int) -> ND
 
 def example(task: Task, held_out: Part, *, synthetic: bool) -> Any:
     """One instance as a client would send it."""
-    if isinstance(task, SequenceForecast):
+    if isinstance(task, Sequences):
         row = _daily(task, base=0.35)
         steps = np.round(row.astype(np.float64), 2)
         return steps[:, 0].tolist() if row.shape[1] == 1 else steps.tolist()
@@ -131,7 +131,7 @@ def _ends(field: Any) -> tuple[float, float]:
     return (0.0, len(field.values) - 1.0) if isinstance(field, Category) else (field.low, field.high)
 
 
-def _sequences(task: SequenceForecast, rng: np.random.Generator) -> NDArray[np.float32]:
+def _sequences(task: Sequences, rng: np.random.Generator) -> NDArray[np.float32]:
     """Constants and steps at the range's ends, then daily cycles and random walks of all levels."""
     shape = (task.lookback, len(task.channels))
     low, high = (np.array([getattr(c, end) for c in task.channels], np.float32) for end in ("low", "high"))
@@ -145,7 +145,7 @@ def _sequences(task: SequenceForecast, rng: np.random.Generator) -> NDArray[np.f
     return np.stack(rows).astype(np.float32)
 
 
-def _daily(task: SequenceForecast, *, base: float) -> NDArray[np.float32]:
+def _daily(task: Sequences, *, base: float) -> NDArray[np.float32]:
     """A daily cycle of 2.5 % of the range at a level of `base` of it; made up."""
     hours = np.arange(task.lookback)[:, None]
     low, high = (np.array([getattr(c, end) for c in task.channels]) for end in ("low", "high"))

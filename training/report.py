@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.bundle import CARD
-from models.task import Classes, ImageClassification, Records, TabularRegression
+from models.task import Classes, ImageClassification, Records, Sequences, TabularRegression
 from training.golden import ROWS
 from training.metrics import precision_and_recall
 
@@ -35,6 +35,9 @@ _LIMITS = {
     "sequence_forecast": (
         "It was fitted on one series of one device. It knows no calendar, no weather and no load; the interval's "
         "coverage holds while the series moves as it did in the validation period."
+    ),
+    "sequence_classification": (
+        "It knows its labels and nothing else, and its probabilities hold for stretches like the training data's."
     ),
 }
 
@@ -117,6 +120,9 @@ def _what(task: Task) -> str:
         return f"Tells {len(task.labels)} kinds of pictures ({size}) apart: {', '.join(task.labels)}."
     if isinstance(task, Classes):
         given = f" from {', '.join(task.names)}" if isinstance(task, Records) else ""
+        if isinstance(task, Sequences):
+            channels = ", ".join(channel.name for channel in task.channels)
+            given = f" from {task.lookback} steps of {task.step} of {channels}"
         return f"Tells the probability of each of {', '.join(task.labels)}{given}."
     share = f"with an interval meant to hold {task.coverage:.0%} of true values"
     if isinstance(task, TabularRegression):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Classes, Records, SequenceForecast
+from models.task import Classes, Records, SequenceClassification, SequenceForecast
 from training.datasets import DataError
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def problems(task: Task, split: Split) -> list[str]:
                 found.append(f"column {field.name} is the target in another form, leave it out (--ignore)")
     elif isinstance(task, SequenceForecast) and np.ptp(split.train.values) == 0:
         found.append(f"the series {task.target} never changes in the training rows, forecast another one (--column)")
+    elif isinstance(task, SequenceClassification):
+        for index, channel in enumerate(task.channels):
+            if _tells(task, split.train.rows[:, -1, index], split.train.values):
+                found.append(f"column {channel.name} is the label in another form, leave it out (--column)")
     if not isinstance(task, SequenceForecast) and (share := seen(split)) > SEEN:
         found.append(
             f"{share:.0%} of the test rows are training rows too (at most {SEEN:.0%} may be), remove the repeated rows"

@@ -6,6 +6,7 @@
 | tabular_regression | float32 (n, fields), raw units; a category is its index | float32 (n, 3): value, low, high |
 | tabular_classification | as above | float32 (n, labels): probabilities |
 | sequence_forecast | float32 (n, lookback, channels), raw units | float32 (n, horizon, 3): value, low, high |
+| sequence_classification | as above | float32 (n, labels): probabilities |
 
 A value that is missing where it may be is NaN in a row. A new kind is one more file here and one more member of `Task`.
 """
@@ -20,11 +21,14 @@ from models.task.fields import Category, Number
 from models.task.image import ImageClassification
 from models.task.records import Records
 from models.task.sequence import SequenceForecast
+from models.task.sequence_classification import SequenceClassification
+from models.task.sequences import Sequences
 from models.task.tabular import TabularRegression
 from models.task.tabular_classification import TabularClassification
 
 Task = Annotated[
-    ImageClassification | TabularRegression | TabularClassification | SequenceForecast, Field(discriminator="kind")
+    ImageClassification | TabularRegression | TabularClassification | SequenceForecast | SequenceClassification,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
@@ -34,7 +38,9 @@ __all__ = [
     "ImageClassification",
     "Number",
     "Records",
+    "SequenceClassification",
     "SequenceForecast",
+    "Sequences",
     "TabularClassification",
     "TabularRegression",
     "Task",

@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 
-from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
+from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Sequences, Task
 
 
 def breaking(old: Task, new: Task) -> list[str]:
@@ -21,12 +21,14 @@ def breaking(old: Task, new: Task) -> list[str]:
     if isinstance(old, ImageClassification) and isinstance(new, ImageClassification):
         found += _one("picture", old.input_shape, new.input_shape)
         found += _one("preparation", old.preparation, new.preparation)
-    if isinstance(old, SequenceForecast) and isinstance(new, SequenceForecast):
+    if isinstance(old, Sequences) and isinstance(new, Sequences):
         found += _fields(old.channels, new.channels)
-        for what in ("target", "horizon", "step"):
-            found += _one(what, getattr(old, what), getattr(new, what))
+        found += _one("step", old.step, new.step)
         if new.lookback > old.lookback:
             found += _one("lookback", old.lookback, new.lookback)
+    if isinstance(old, SequenceForecast) and isinstance(new, SequenceForecast):
+        for what in ("target", "horizon"):
+            found += _one(what, getattr(old, what), getattr(new, what))
     for what in ("unit", "coverage"):
         found += _one(what, getattr(old, what, None), getattr(new, what, None))
     return found

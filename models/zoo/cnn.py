@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from models import HEAD, Architecture
 from models.errors import ConfigError
-from models.layers import Activation, activate, pieces
+from models.layers import Activation, activate, dense, pieces
 from models.zoo.dnn import no_facts, one_hot
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def build(config: CnnConfig, task: ImageClassification, facts: Facts) -> keras.M
             x = pool()(x)
     x = layers.GlobalAveragePooling2D()(x) if config.head == "average" else layers.Flatten()(x)
     for units in config.dense:
-        x = layers.Dropout(config.dropout)(x)
-        x = activate(layers.Dense(units * wide)(x), config.activation)
+        x = dense(layers.Dropout(config.dropout)(x), [units], config.activation)
     x = layers.Dropout(config.dropout)(x)
     x = layers.Dense(len(task.labels), name=HEAD)(x)
     x = layers.Rescaling(1 / facts.get("temperature", 1.0), name="temperature")(x)

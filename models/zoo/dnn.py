@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from models import Architecture, tables
-from models.layers import Activation, activate, pieces
+from models.layers import Activation, activate, classes, pieces
 from models.task import Records, TabularRegression
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def build(config: DnnConfig, task: DnnTask, facts: Facts) -> keras.Model:
     if isinstance(task, TabularRegression):
         head = tables.ordered(layers.Reshape((1, 3))(layers.Dense(3)(x)))
         return keras.Model(rows, tables.interval(head, facts), name="dnn")
-    return keras.Model(rows, tables.classes(x, len(task.labels), facts), name="dnn")
+    return keras.Model(rows, classes(x, len(task.labels), facts), name="dnn")
 
 
 ARCHITECTURE = Architecture(

@@ -1,5 +1,6 @@
 """Data of a user's own, from a file to answers over HTTP, by the commands that the README gives."""
 
+import io
 import json
 import os
 import re
@@ -19,13 +20,14 @@ from models.bundle import Bundle
 from models.store import Store
 from models.task import TabularClassification
 from tests.e2e.server import Server, running
-from tests.training.own.made_up import customers, load, shapes
+from tests.training.own.made_up import customers, load, machine, shapes
 
 README = Path(__file__).parent.parent.parent / "README.md"
 TINY = {
     "churn": ("dnn", "[model]\nunits = [8]\n[fit]\nepochs = 3\nbatch_size = 32\n"),
     "shoes": ("cnn", "[model]\nfilters = [4]\nconvolutions = 1\n[fit]\nepochs = 2\nbatch_size = 16\n"),
     "load": ("lstm", "[model]\nmembers = 1\nunits = 4\n[fit]\nepochs = 1\nbatch_size = 64\n"),
+    "machine": ("lstm", "[model]\nmembers = 1\nunits = 4\n[fit]\nepochs = 2\nbatch_size = 32\n"),
 }
 
 
@@ -59,6 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     customers(folder / "customers.csv")
     shapes(folder / "pictures")
     load(folder / "load.csv", steps=600)
+    machine(folder / "machine.csv")
     for name, arguments in commands().items():
         architecture, text = TINY[name]
         (folder / f"{name}.toml").write_text(f'architecture = "{architecture}"\n{text}')
@@ -127,6 +130,41 @@ def test_a_forecast_has_the_users_horizon_unit_and_step(own: Server, trained: Pa
     prediction = answer["predictions"][0]
     assert len(prediction["forecast"]) == 24
     assert (prediction["unit"], prediction["step"]) == ("MW", "PT1H")
+
+
+def test_a_class_of_a_stretch_over_http_and_from_the_command_line_is_what_keras_computes(
+    own: Server, trained: Path
+) -> None:
+    import keras
+
+    found = bundle(trained, "machine")
+    table = pd.read_csv(trained.parent / "machine.csv")[["shaking", "heat"]]
+    stretches = [table[start : start + 30].to_numpy().tolist() for start in range(0, 800, 100)]
+    rows = found.manifest.task.parse(stretches)
+    model = keras.saving.load_model(found.path / "model.keras", compile=False, safe_mode=True)
+    expected = model.predict(rows, verbose=0)
+    array = io.BytesIO()
+    np.save(array, rows)
+    for body, media in (
+        (json.dumps({"instances": stretches}).encode(), "application/json"),
+        (array.getvalue(), "application/x-npy"),
+    ):
+        answer = httpx.post(f"{own.url}/predict/machine", content=body, headers={"content-type": media})
+        assert answer.status_code == 200, answer.text
+        received = [[p["probabilities"][x] for x in ("sound", "worn")] for p in answer.json()["predictions"]]
+        np.testing.assert_allclose(received, expected, atol=1e-5)
+    printed = json.loads(command(trained, "predict", "machine", "machine.csv").stdout)
+    last = model.predict(found.manifest.task.parse([table.to_numpy().tolist()]), verbose=0)[0]
+    np.testing.assert_allclose([printed["probabilities"][x] for x in ("sound", "worn")], last, atol=1e-5)
+
+
+def test_the_card_of_a_classifier_of_stretches_has_its_classes_and_plots(trained: Path) -> None:
+    found = bundle(trained, "machine")
+    card = found.read("card.md").decode()
+    assert "Tells the probability of each of sound, worn from 24 steps of PT1M of shaking, heat." in card
+    assert "logistic regression on window statistics" in card
+    assert {"plots/confusion_matrix.png", "plots/reliability.png"} <= set(found.manifest.files)
+    assert [entry["name"] for entry in found.reference()["outputs"]] == ["label", "confidence"]
 
 
 def test_the_lineage_says_where_the_data_lay_and_how_to_do_it_again(trained: Path) -> None:

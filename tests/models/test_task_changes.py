@@ -6,7 +6,7 @@ import pytest
 
 from models.task import Category, Number, Task
 from models.task.changes import breaking
-from tests.bundles import CARS, CHURN, IMAGE, SERIES
+from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE
 
 WEIGHT, POWER, ORIGIN = CARS.fields
 
@@ -49,6 +49,10 @@ def test_what_takes_every_old_request_breaks_nothing(new: Task) -> None:
         (SERIES, SERIES.model_copy(update={"lookback": 7}), "lookback 6 became 7"),
         (SERIES, SERIES.model_copy(update={"horizon": 3}), "horizon"),
         (SERIES, SERIES.model_copy(update={"step": "PT1M"}), "step"),
+        (STATE, STATE.model_copy(update={"labels": ("sound", "worn")}), "labels"),
+        (STATE, STATE.model_copy(update={"lookback": 7}), "lookback 6 became 7"),
+        (STATE, STATE.model_copy(update={"channels": (Number(name="heat", low=0, high=9),)}), "fields"),
+        (SERIES, STATE, "sequence_forecast became sequence_classification"),
     ],
 )
 def test_what_a_client_would_notice_is_named(old: Task, new: Task, says: str) -> None:

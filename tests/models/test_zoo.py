@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from models import HEAD, UnknownArchitectureError, architecture, architectures
+from models.errors import ConfigError
+from models.zoo.lstm import LstmConfig
+from tests.bundles import SERIES, STATE, rows_of
 from tests.training.made_up import MADE_UP, tiny
 from training.config import config_path, load_config
 from training.datasets import data_set
@@ -94,6 +98,12 @@ CHOICES = [
     ("lstm", {"members": 1, "units": 4, "cell": "simple"}),
     ("lstm", {"members": 1, "units": 4, "cell": "gru"}),
     ("lstm", {"members": 1, "units": 4, "layers": 2, "bidirectional": True}),
+    ("lstm", {"members": 1, "units": 4, "dense": [6], "activation": "maxout"}),
+    ("lstm", {"members": 2, "units": 4, "arrangement": "many_to_many", "layers": 2, "bidirectional": True}),
+    ("lstm", {"members": 1, "units": 4, "arrangement": "many_to_many", "dense": [6], "activation": "maxout"}),
+    ("lstm", {"members": 1, "units": 4, "arrangement": "many_to_many", "cell": "gru"}),
+    ("lstm", {"members": 2, "units": 4, "arrangement": "one_to_many", "layers": 2}),
+    ("lstm", {"members": 1, "units": 4, "arrangement": "one_to_many", "cell": "simple"}),
 ]
 
 
@@ -112,3 +122,71 @@ def test_every_choice_exports_to_onnx_and_loads_safely(name: str, choice: dict[s
     model.set_weights([w + 0.05 * rng.normal(size=w.shape).astype(w.dtype) ** 2 for w in model.get_weights()])
     outputs = export(model, tmp_path, part.rows[:16])
     assert len(np.unique(outputs)) > 16
+
+
+@pytest.mark.parametrize("labels", [("worn", "sound"), ("a", "b", "c")])
+@pytest.mark.parametrize("choice", [{}, {"members": 2, "dense": [6], "activation": "maxout"}, {"bidirectional": True}])
+def test_a_class_of_a_stretch_exports_and_two_classes_are_one_sigmoid_unit(
+    labels: tuple[str, ...], choice: dict[str, Any], tmp_path: Path
+) -> None:
+    from training.export import export
+
+    task = STATE.model_copy(update={"labels": labels})
+    rows = rows_of(task, 64)
+    definition, config = architecture("lstm"), LstmConfig.model_validate({"members": 1, "units": 4, **choice})
+    model = definition.build(config, task, definition.facts(config, task, rows, np.zeros(64)))
+    outputs = export(model, tmp_path, rows)
+    assert outputs.shape == (64, len(labels))
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-6)
+    assert len(np.unique(outputs)) > 64
+    assert ("unit" in {layer.name for layer in model.layers}) == (len(labels) == 2)
+
+
+def forecast(rows: np.ndarray, **choice: Any) -> np.ndarray:
+    """Of a network on SERIES whose weights are always the same, and say something."""
+    definition, config = architecture("lstm"), LstmConfig.model_validate({"members": 1, "units": 4, **choice})
+    known = rows_of(SERIES, 64)
+    facts = definition.facts(config, SERIES, known, known[:, :2, 0])
+    model = definition.build(config, SERIES, facts)
+    rng = np.random.default_rng(0)
+    model.set_weights([0.3 * rng.normal(size=w.shape).astype(w.dtype) for w in model.get_weights()])
+    found: np.ndarray = model.predict(rows, verbose=0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "same"), [("many_to_one", False), ("many_to_many", False), ("one_to_many", True)]
+)
+def test_one_to_many_alone_sees_nothing_but_the_last_step(arrangement: str, same: bool) -> None:
+    rows = rows_of(SERIES, 8)
+    others = rows.copy()
+    others[:, :-1] = rows_of(SERIES, 8, seed=1)[:, :-1]
+    first, second = (forecast(given, arrangement=arrangement) for given in (rows, others))
+    assert np.array_equal(first, second) is same
+    assert len(np.unique(first)) == first.size
+
+
+@pytest.mark.parametrize(
+    ("task", "choice", "says"),
+    [
+        (STATE, {"arrangement": "many_to_many"}, "a window has one class"),
+        (STATE, {"arrangement": "one_to_many"}, "a window has one class"),
+        (SERIES.model_copy(update={"horizon": 1}), {"arrangement": "many_to_many"}, "the horizon is one step"),
+    ],
+)
+def test_an_arrangement_that_does_not_suit_the_task_is_refused(task: Any, choice: dict[str, str], says: str) -> None:
+    config = LstmConfig.model_validate(choice)
+    with pytest.raises(ConfigError, match=f'{says}.*set arrangement = "many_to_one"'):
+        architecture("lstm").build(config, task, {})
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"activation": "maxout"}, r"there are none: set dense, such as \[32\]; a recurrent cell keeps tanh"),
+        ({"arrangement": "one_to_many", "bidirectional": True}, "sees one step, which has no order to read backwards"),
+    ],
+)
+def test_choices_that_a_recurrent_network_cannot_follow_are_refused(choice: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        LstmConfig.model_validate(choice)

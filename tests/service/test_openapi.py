@@ -11,7 +11,7 @@ from models.errors import InputError
 from models.task import ImageClassification, Number, SequenceForecast, Task
 from service.openapi import openapi_document
 from service.runtime import Runtime
-from tests.bundles import CARS, CHURN, IMAGE, SERIES, example_of, rows_of
+from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, example_of, rows_of
 from tests.conftest import MakeBundle
 from tests.service.asgi import Client
 
@@ -126,6 +126,8 @@ PIXELS = rows_of(IMAGE, 1)[0, :, :, 0].tolist()
         (SERIES, [1, 2, 3]),
         (SERIES, [1, 2, 3, 4, 5, 1000]),
         (SERIES, [1, 2, 3, 4, 5, None]),
+        (STATE, [1, 2, 3, 4, 5, 6]),
+        (STATE, [1, 2, 3, 4, 5, 51]),
         (COLOUR, [[[1, 2, 3], [4, 5, 6]]] * 2),
         (COLOUR, [[1, 2], [3, 4]]),
         (TWO, [[1, 2], [3, 4], [5, 6]]),
@@ -172,6 +174,8 @@ def test_the_schema_of_a_record_with_missing_values_says_what_the_task_takes(
         assert good
 
 
-def test_any_classification_may_be_asked_for_its_most_probable_labels(bundle_of: MakeBundle) -> None:
-    document = openapi_document([bundle_of(CHURN, "churn").manifest])
-    assert "top_k" in [p["name"] for p in document["paths"]["/predict/churn"]["post"]["parameters"]]
+@pytest.mark.parametrize("task", [CHURN, STATE], ids=lambda task: task.kind)
+def test_any_classification_may_be_asked_for_its_most_probable_labels(task: Task, bundle_of: MakeBundle) -> None:
+    document = openapi_document([bundle_of(task, "some").manifest])
+    OpenAPIV31SpecValidator(document).validate()
+    assert "top_k" in [p["name"] for p in document["paths"]["/predict/some"]["post"]["parameters"]]

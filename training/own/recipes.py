@@ -34,6 +34,10 @@ _RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("lstm", "sequence_forecast"): {
         "fit": {"epochs": 6, "batch_size": 64, "learning_rate": 0.002, "warmup": 0.5, "weight_decay": 0.01},
     },
+    ("lstm", "sequence_classification"): {
+        "model": {"members": 1, "dropout": 0.3},
+        "fit": {"epochs": 20, "batch_size": 64, "learning_rate": 0.003, "weight_decay": 0.01},
+    },
 }
 _FEW_ROWS, _MANY_ROWS = 1_000, 20_000
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.task import Number, SequenceForecast
+from models.task import SequenceForecast
 from training.datasets import DataError, DataSet, Raw
-from training.own import source
+from training.own import source, steps
 from training.own.source import Options
 from training.split import Part, Split
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
 
     from training.config import TrainConfig
-
-SHARES = (0.6, 0.8)
-"""Where validation and test begin, as a share of the steps."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def read_series(path: Path, series: SeriesOptions, options: Options) -> tuple[Da
     table = source.read_text_table(path)
     for name in (*series.columns, *dict(series.units)):
         source.require_column(table, name, "--column", path)
-    kept = table[list(series.columns)].apply(lambda column: _numeric(column, path))
+    kept = table[list(series.columns)].apply(lambda column: steps.numeric(column, path))
     window = series.lookback + series.horizon
     least = _least(window)
     if len(kept) < least:
@@ -82,115 +79,46 @@ def read_series(path: Path, series: SeriesOptions, options: Options) -> tuple[Da
 
 def _least(window: int) -> int:
     """Steps such that each part has a horizon of its own and training has as many windows as a window has steps."""
-    return int(np.ceil(2 * window / SHARES[0]))
-
-
-def _numeric(column: pd.Series, path: Path) -> pd.Series:
-    """The column as numbers.
-
-    Raises:
-        DataError: Names the first line that is none.
-    """
-    import pandas as pd
-
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy(np.float64))
-    if bad.any():
-        line = int(np.argmax(bad))
-        received = "nothing" if pd.isna(column[line]) else repr(column[line])
-        raise DataError(
-            f"{path.name}, line {line + 2}: {column.name} must be a number at every step. Received: {received}. "
-            "Fill the gap, or start after it."
-        )
-    if numbers.nunique() < 2:
-        raise DataError(f"{path.name}: {column.name} is always {numbers[0]:g}. Leave it out of --column.")
-    return numbers.astype(np.float64)
+    return int(np.ceil(2 * window / steps.SHARES[0]))
 
 
 def _task(
     table: pd.DataFrame, kept: pd.DataFrame, series: SeriesOptions, options: Options, path: Path
 ) -> SequenceForecast:
-    units = dict(series.units)
-    like = options.like if isinstance(options.like, SequenceForecast) else None
-    known = {channel.name: channel for channel in like.channels} if like else {}
-    channels = []
-    for name in series.columns:
-        low, high = source.widened(kept[name].to_numpy())
-        before = known.get(name)
-        if before:
-            low, high = min(low, before.low), max(high, before.high)
-        unit = units.get(name) or (before.unit if before else None)
-        channels.append(Number(name=name, unit=unit, low=low, high=high))
-    step = series.step or _step(table, path) or (like.step if like else "step")
+    found = steps.channels(kept, series.columns, dict(series.units), options)
+    step = steps.step_of(table, series.step, options, path)
     options.say(f"{series.columns[0]}: {series.horizon} of {len(kept):,} steps of {step} ahead, from {series.lookback}")
     return SequenceForecast(
-        channels=tuple(channels),
+        channels=found,
         target=series.columns[0],
         lookback=series.lookback,
         horizon=series.horizon,
-        unit=channels[0].unit or "",
+        unit=found[0].unit or "",
         step=step,
     )
-
-
-def _step(table: pd.DataFrame, path: Path) -> str | None:
-    """ISO 8601 duration between two lines, from the first column of texts that are all times.
-
-    Raises:
-        DataError: The times are not evenly spaced.
-    """
-    import pandas as pd
-
-    for name in table.columns:
-        column = table[name]
-        if column.isna().any() or pd.to_numeric(column, errors="coerce").notna().any():
-            continue
-        try:
-            times = pd.to_datetime(column, format="ISO8601", utc=True)
-        except ValueError:
-            continue
-        steps = times.diff().dropna()
-        uneven = (steps != steps.iloc[0]).to_numpy()
-        if uneven.any():
-            first = int(np.argmax(uneven))
-            raise DataError(
-                f"{path.name}, line {first + 3}: {name} must be {steps.iloc[0]} after the line before. Received: "
-                f"{steps.iloc[first]}. Fill the gap or remove the line, or say --step to count lines only."
-            )
-        return _iso(int(steps.iloc[0].total_seconds()))
-    return None
-
-
-def _iso(seconds: int) -> str | None:
-    """`PT1H` for 3600."""
-    for size, form in ((86_400, "P{}D"), (3_600, "PT{}H"), (60, "PT{}M"), (1, "PT{}S")):
-        if seconds > 0 and seconds % size == 0:
-            return form.format(seconds // size)
-    return None
 
 
 def _schema(task: SequenceForecast) -> pa.DataFrameSchema:
     import pandera.pandas as pa
 
-    return pa.DataFrameSchema({c.name: pa.Column(float, pa.Check.in_range(c.low, c.high)) for c in task.channels})
+    return pa.DataFrameSchema(steps.channel_checks(task))
 
 
 def _split(task: SequenceForecast, raw: Raw, config: TrainConfig) -> Split:
     """In time order; validation and test windows look back across their border, and forecast on their own side."""
-    steps = raw.table[[channel.name for channel in task.channels]].to_numpy(np.float32)
-    borders = [0, *(int(share * len(steps)) for share in SHARES), len(steps)]
+    values = raw.table[[channel.name for channel in task.channels]].to_numpy(np.float32)
+    borders = [0, *(int(share * len(values)) for share in steps.SHARES), len(values)]
     return Split(
         *(
-            _windows(task, steps[max(0, start - task.lookback) : end]).take(slice(config.limit))
+            _windows(task, values[max(0, start - task.lookback) : end]).take(slice(config.limit))
             for start, end in pairwise(borders)
         )
     )
 
 
-def _windows(task: SequenceForecast, steps: np.ndarray) -> Part:
+def _windows(task: SequenceForecast, series: np.ndarray) -> Part:
     """Every stretch of look-back and horizon, stride 1: rows (n, lookback, channels) and values (n, horizon)."""
     target = [channel.name for channel in task.channels].index(task.target)
-    view = np.lib.stride_tricks.sliding_window_view(steps, task.lookback + task.horizon, axis=0)
-    both = np.moveaxis(view, -1, 1)
+    both = steps.stretches(series, task.lookback + task.horizon)
     rows, values = both[:, : task.lookback], both[:, task.lookback :, target]
     return Part(np.ascontiguousarray(rows), np.ascontiguousarray(values))

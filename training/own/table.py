@@ -12,6 +12,7 @@ import numpy as np
 from models.task import Category, Number, Records, TabularClassification, TabularRegression
 from training.datasets import DataError, DataSet, Raw
 from training.own import source
+from training.own.labels import labels_of, natural
 from training.own.source import Options
 from training.split import Part
 
@@ -121,7 +122,7 @@ def _fields(table: pd.DataFrame, columns: TableOptions, options: Options) -> lis
         else:
             known = like.values if isinstance(like, Category) else ()
             # New values come last, so that the codes of the known ones stay.
-            vocabulary = (*known, *sorted(set(values) - set(known), key=_natural))
+            vocabulary = (*known, *sorted(set(values) - set(known), key=natural))
             fields.append(Category(name=name, values=vocabulary, missing=missing))
     if not fields:
         raise DataError("no column is left to predict from: each one is constant, free text or ignored. Add a column.")
@@ -150,14 +151,6 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
     return numbers if len(numbers) and np.isfinite(numbers).all() else None
 
 
-def _natural(text: str) -> tuple[bool, float, str]:
-    """Numbers by their value, before texts by their letters."""
-    try:
-        return (False, float(text), text)
-    except ValueError:
-        return (True, 0.0, text)
-
-
 def _task(
     target: pd.Series, fields: list[Number | Category], columns: TableOptions, options: Options
 ) -> TabularRegression | TabularClassification:
@@ -177,18 +170,9 @@ def _task(
         if unit is None:
             unit = options.like.unit if isinstance(options.like, TabularRegression) else ""
         return TabularRegression(fields=tuple(fields), target=columns.target, unit=unit)
-    counts = {str(label): int(count) for label, count in target.value_counts().items()}
-    if len(counts) < 2:
-        raise DataError(f"{columns.target} is always {target.iloc[0]!r}: there is nothing to learn. Check --target.")
-    if len(counts) > MOST_VALUES:
-        raise DataError(
-            f"{columns.target} has {len(counts)} different values, at most {MOST_VALUES} classes are possible. "
-            "Check --target, or use --task regression."
-        )
+    counts = labels_of(target, options.like, remedy="Check --target, or use --task regression.")
     source.require_rows(counts, LEAST_OF_A_CLASS, "class")
-    labels = tuple(sorted(counts, key=_natural))
-    if isinstance(options.like, TabularClassification) and set(options.like.labels) == set(labels):
-        labels = options.like.labels
+    labels = tuple(counts)
     options.say(f"{columns.target}: classification, {', '.join(f'{x} x {counts[x]:,}' for x in labels)} ({said})")
     return TabularClassification(fields=tuple(fields), target=columns.target, labels=labels)
 

@@ -56,3 +56,42 @@ def load(path: Path, steps: int = 300) -> pd.DataFrame:
     )
     table.to_csv(path, index=False)
     return table
+
+
+def machine(path: Path, steps: int = 900) -> pd.DataFrame:
+    """A machine that shakes more in every other stretch of 60 minutes, and is worn then."""
+    rng = np.random.default_rng(0)
+    worn = np.arange(steps) // 60 % 2 == 1
+    table = pd.DataFrame(
+        {
+            "time": pd.date_range("2024-01-01", periods=steps, freq="min").astype(str),
+            "shaking": np.round(rng.gamma(4, np.where(worn, 2.0, 0.8)), 3),
+            "heat": np.round(60 + rng.normal(0, 1, steps), 2),
+            "state": np.where(worn, "worn", "sound"),
+        }
+    )
+    table.to_csv(path, index=False)
+    return table
+
+
+def gestures(path: Path, count: int = 60) -> pd.DataFrame:
+    """Short recordings of 20 to 50 steps, one of two movements each; their lines are not mixed."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for number in range(count):
+        steps = int(rng.integers(20, 51))
+        wave = number % 2 == 0
+        course = np.sin(np.arange(steps) / 2) if wave else np.linspace(-1, 1, steps)
+        recordings.append(
+            pd.DataFrame(
+                {
+                    "recording": f"r{number:02d}",
+                    "x": np.round(course + rng.normal(0, 0.1, steps), 3),
+                    "y": np.round(rng.normal(0, 1, steps), 3),
+                    "movement": "wave" if wave else "push",
+                }
+            )
+        )
+    table = pd.concat(recordings, ignore_index=True)
+    table.to_csv(path, index=False)
+    return table
