@@ -6,6 +6,7 @@ parts follow each other in time. With one, each series has one label, and the pa
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -187,19 +188,26 @@ def _split_in_time(
 
 
 def _split_series(task: SequenceClassification, labelled: LabelledOptions, raw: Raw, config: TrainConfig) -> Split:
-    """By series, the same shares of each class; a longer series gives several windows, counted from its end."""
+    """By series, each class in each part; a longer series gives several windows, counted from its end.
+
+    A series is known by its name: it stays a test series when others come, or when it grows.
+    """
     values, codes = _arrays(task, labelled, raw)
-    lines = list(raw.table.groupby(labelled.series, sort=True).indices.values())
-    series = Part(np.arange(len(lines)), np.array([codes[chosen[0]] for chosen in lines]))
+    lines = {_key(str(name)): found for name, found in raw.table.groupby(labelled.series, sort=True).indices.items()}
+    series = Part(np.array(list(lines)), np.array([codes[found[0]] for found in lines.values()]))
 
     def windows(part: Part) -> Part:
         rows, labels = [], []
-        for index, label in zip(part.rows, part.values, strict=True):
-            count = len(lines[index]) // task.lookback
-            chosen = values[lines[index][-count * task.lookback :]]
+        for key, label in zip(part.rows.tolist(), part.values, strict=True):
+            count = len(lines[key]) // task.lookback
+            chosen = values[lines[key][-count * task.lookback :]]
             rows.append(chosen.reshape(count, task.lookback, -1))
             labels += [label] * count
         return Part(np.concatenate(rows), np.array(labels))
 
     split = source.random_split(series, config, stratify=True)
     return Split(windows(split.train), windows(split.validation), windows(split.test))
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "little")
