@@ -70,6 +70,10 @@ textbook: $(VENV)/.train ## Run the comparisons of docs/textbook.md anew (about 
 loadtest: $(VENV)/.test ## Locust against a server that it starts; report in reports/loadtest.html
 	$(BIN)/python -m loadtests $(ARGS)
 
+.PHONY: test-redeploy
+test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches and what goes wrong (about 8 minutes; DATA_DIR)
+	$(BIN)/python -m tests.redeploy --data $(DATA_DIR)/mpg.csv $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md
 	$(BIN)/python -m benchmarks.bench $(ARGS)

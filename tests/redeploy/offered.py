@@ -1,0 +1,87 @@
+"""Versions that go wrong in ways of their own, made from a good one."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from models.bundle import MANIFEST, ONNX, Bundle
+
+_WORK = 900
+"""Side of the square matrices that the slow version multiplies: some 10 ms on one core."""
+
+
+def resealed(source: Bundle, folder: Path, created: datetime, graph: bytes | None = None) -> Bundle:
+    """The same model as another version, with another ONNX graph where one is given."""
+    shutil.copytree(source.path, folder, ignore=shutil.ignore_patterns(MANIFEST))
+    if graph is not None:
+        (folder / ONNX).write_bytes(graph)
+    manifest = source.manifest
+    return Bundle.seal(
+        folder,
+        name=manifest.name,
+        architecture=manifest.architecture,
+        task=manifest.task,
+        figures=manifest.figures,
+        parameters=manifest.parameters,
+        lineage=manifest.lineage,
+        example=manifest.example,
+        golden_tolerance=manifest.golden_tolerance,
+        created=created,
+    )
+
+
+def slow(source: Bundle) -> bytes:
+    """The graph of ``source`` with work added that changes no answer."""
+    model = onnx.load_from_string(source.read(ONNX))
+    graph = model.graph
+    (output,) = graph.output
+    (rows,) = graph.input
+    for node in graph.node:
+        for index, name in enumerate(node.output):
+            if name == output.name:
+                node.output[index] = "quick"
+    weights = np.random.default_rng(0).normal(size=(_WORK, _WORK)).astype(np.float32)
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(weights, "busy_weights"),
+            numpy_helper.from_array(np.zeros(1, np.float32), "busy_zero"),
+        ]
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Cast", [rows.name], ["busy_rows"], to=onnx.TensorProto.FLOAT),
+            # Of the rows, so that no optimiser computes it beforehand.
+            helper.make_node("ReduceMean", ["busy_rows"], ["busy_mean"], keepdims=0),
+            helper.make_node("Add", ["busy_weights", "busy_mean"], ["busy_square"]),
+            helper.make_node("MatMul", ["busy_square", "busy_square"], ["busy_product"]),
+            helper.make_node("ReduceMean", ["busy_product"], ["busy_result"], keepdims=0),
+            helper.make_node("Mul", ["busy_result", "busy_zero"], ["busy_nothing"]),
+            helper.make_node("Add", ["quick", "busy_nothing"], [output.name]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def place(bundle: Bundle, home: Path) -> Path:
+    """Put a bundle where the store keeps versions, as a copy that went wrong would: nothing looks at it."""
+    folder = home / "models" / bundle.manifest.name / bundle.manifest.version
+    shutil.copytree(bundle.path, folder)
+    return folder
+
+
+def corrupt(folder: Path) -> None:
+    """Turn one bit of the graph."""
+    data = bytearray((folder / ONNX).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / ONNX).write_bytes(data)
+
+
+def truncate(folder: Path) -> None:
+    """Cut the graph in half."""
+    data = (folder / ONNX).read_bytes()
+    (folder / ONNX).write_bytes(data[: len(data) // 2])
