@@ -105,7 +105,7 @@ def _timed(table: pd.DataFrame, path: Path, series: str | None) -> str | None:
                 f"{path.name}, line {steps.index[first] + 2}: {name} must be {steps.iloc[0]} after the line before. "
                 f"Received: {steps.iloc[first]}. Fill the gap or remove the line, or say --step to count lines only."
             )
-        return _iso(int(steps.iloc[0].total_seconds()))
+        return _iso(int(pd.Timedelta(steps.iloc[0]).total_seconds()))
     return None
 
 
