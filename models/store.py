@@ -179,7 +179,7 @@ class Store:
                     change = document.change("rollback", name, PRODUCTION, target.version, who, reason)
                     return self._journal.write(document.rolled_back(name, target), change)
         raise ConflictError(
-            f"{name} has no earlier production version that is whole. Choose one: keras-serving models promote {name} VERSION."
+            f"{name} has no earlier production version that is whole. Choose one: models promote {name} VERSION."
         )
 
     def remove_alias(self, name: str, alias: str, *, who: str = "", reason: str = "") -> Aliases:

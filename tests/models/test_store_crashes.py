@@ -1,0 +1,186 @@
+"""The store under processes that are killed, that race, and on a disk that is full."""
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from models.bundle import Bundle
+from models.errors import BundleError, StoreError
+from models.store import Store
+from tests.bundles import CARS, CREATED
+from tests.conftest import MakeBundle
+
+KILLS = 60
+
+# Forks for each line that it reads: an interpreter of its own takes longer to start than a change takes.
+_BUSY = """
+import os
+import sys
+from pathlib import Path
+from models.errors import ServingError
+from models.store import CANDIDATE, Canary, Store, Traffic
+import bentoml._internal.models.model  # before the clock starts
+home, made, archive = map(Path, sys.argv[1:4])
+a, b, c = sys.argv[4:7]
+store = Store(home)
+def tried(change, *arguments, **options):
+    try:
+        change(*arguments, **options)
+    except ServingError as error:
+        assert "sha256" not in str(error) and "is not valid" not in str(error), error
+def busy():
+    for change in CHANGES * 1000:
+        tried(change)
+CHANGES = (
+    lambda: store.set_alias("cars", b),
+    lambda: store.import_file(archive),
+    lambda: store.set_alias("cars", c, CANDIDATE),
+    lambda: store.set_traffic("cars", Traffic(canary=Canary(percent=5))),
+    lambda: store.set_alias("cars", a),
+    lambda: store.remove_alias("cars", CANDIDATE),
+    lambda: store.delete("cars", c),
+    lambda: store.add(made),
+    lambda: store.rollback("cars"),
+    lambda: store.delete("cars", c),
+)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        busy()
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def versions(store: Store, bundle_of: MakeBundle) -> list[str]:
+    store.add(bundle_of(CARS, "cars", seed=1, created=CREATED + timedelta(days=1)).path)
+    return store.versions("cars")
+
+
+@pytest.fixture
+def third(bundle_of: MakeBundle) -> Bundle:
+    """A version that is not in the store."""
+    return bundle_of(CARS, "cars", seed=2, created=CREATED + timedelta(days=2))
+
+
+def check(store: Store) -> None:
+    """The document is valid, and what it names and what is visible is whole."""
+    document = store.aliases()
+    for name in store.names():
+        for version in store.versions(name):
+            store.open(name, version).verify()
+        for target in document.models[name].values():
+            assert store.open(name, target.version).manifest.digest == target.digest
+
+
+def test_a_process_killed_at_any_moment_leaves_a_valid_store(
+    store: Store, versions: list[str], third: Bundle, tmp_path: Path
+) -> None:
+    Store(tmp_path / "other").add(third.path)
+    archive = tmp_path / "cars.tar"
+    Store(tmp_path / "other").export("cars", third.manifest.version, archive)
+    command = [sys.executable, "-c", _BUSY, store.home, third.path, archive, *versions, third.manifest.version]
+    moments = random.Random(7)
+    leftovers = 0
+    with subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        for _ in range(KILLS):
+            parent.stdin.write("go\n")
+            parent.stdin.flush()
+            child = int(parent.stdout.readline())
+            time.sleep(moments.uniform(0, 0.05))
+            os.kill(child, signal.SIGKILL)
+            assert int(parent.stdout.readline()) == -signal.SIGKILL, "a change failed: see above"
+            leftovers += (store.home / ".staging").exists()
+            check(store)
+        parent.stdin.close()
+    assert leftovers, "no process was killed in the midst of a change"
+    changed = store.set_alias("cars", versions[0])
+    assert not (store.home / ".staging").exists()
+    assert {p.name for p in store.home.iterdir()} == {".lock", "aliases.json", "changes.jsonl", "models"}
+    logged = [change.revision for change in store.changes(limit=10**6) if change.action not in ("add", "import")]
+    assert sorted(set(logged)) == list(range(1, changed.revision + 1)), "a change is missing in the log"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_stops_a_change_and_loses_nothing(shipped: Path, third: Bundle, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this container may not mount")
+    try:
+        _fill_and_change(disk, shipped, third)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def _fill_and_change(disk: Path, shipped: Path, third: Bundle) -> None:
+    store = Store(disk / "home")
+    assert store.seed(shipped).failed == {}
+    version = store.versions("cars")[0]
+    with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    before = (store.home / "aliases.json").read_bytes()
+    for change in (lambda: store.add(third.path), lambda: store.set_alias("cars", version, "blue")):
+        with pytest.raises(StoreError, match=r"No space left on device.*space and permissions"):
+            change()
+        assert (store.home / "aliases.json").read_bytes() == before
+        check(store)
+    (disk / "ballast").unlink()
+    store.add(third.path)
+    assert store.set_alias("cars", version, "blue").target("cars", "blue") is not None
+    check(store)
+
+
+def test_files_that_may_not_grow_stop_a_change_and_lose_nothing(
+    store: Store, versions: list[str], third: Bundle
+) -> None:
+    document = store.home / "aliases.json"
+    before = document.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        for change in (lambda: store.add(third.path), lambda: store.set_alias("cars", versions[1])):
+            with pytest.raises(StoreError, match="File too large"):
+                change()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    assert document.read_bytes() == before
+    check(store)
+    store.set_alias("cars", versions[1])
+
+
+def test_a_half_deleted_version_is_out_of_sight_and_swept_away(
+    store: Store, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = shutil.rmtree
+
+    def killed(path: Path, *, ignore_errors: bool = False) -> None:
+        if path.name == versions[1]:
+            raise KeyboardInterrupt
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("models.versions.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.delete("cars", versions[1])
+    assert store.versions("cars") == versions[:1]
+    with pytest.raises(BundleError):
+        Bundle.open(store.home / "models" / "cars" / versions[1])
+    monkeypatch.undo()
+    store.set_alias("cars", versions[0])
+    assert not (store.home / ".staging").exists()
