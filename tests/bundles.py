@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, Bundle
+from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, TRAINED_ROWS, Bundle
 from models.manifest import Figure, Lineage
 from models.task import (
     Category,
@@ -121,7 +121,14 @@ def example_of(task: Task) -> Any:
 
 
 def make_bundle(
-    directory: Path, name: str, task: Task, *, seed: int = 0, created: datetime = CREATED, onnx_graph: bool = True
+    directory: Path,
+    name: str,
+    task: Task,
+    *,
+    seed: int = 0,
+    created: datetime = CREATED,
+    onnx_graph: bool = True,
+    trained_rows: NDArray[np.uint32] | None = None,
 ) -> Bundle:
     """A sealed bundle in ``directory/name-seed``."""
     folder = directory / f"{name}-{seed}"
@@ -133,6 +140,8 @@ def make_bundle(
     rows = rows_of(task, 8, seed=1)
     outputs = onnxruntime.InferenceSession(graph).run(None, {"rows": rows})[0]
     np.savez(folder / GOLDEN, rows=rows, outputs=outputs)
+    if trained_rows is not None:
+        np.save(folder / TRAINED_ROWS, trained_rows)
     (folder / REFERENCE).write_text("{}")
     (folder / CARD).write_text(f"# {name}\n")
     return Bundle.seal(
