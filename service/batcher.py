@@ -23,6 +23,8 @@ from service.errors import QueueFullError
 
 logger = logging.getLogger(__name__)
 
+Tap = Callable[[NDArray[Any], NDArray[np.float32], float], None]
+
 
 @dataclass(slots=True, eq=False)
 class _Job:
@@ -59,6 +61,12 @@ class Batcher:
         inline_rows: Batches of up to this many rows run on the event loop.
         seconds_per_row: First estimate, for Retry-After; then measured.
         on_batch: Called with rows and engine seconds of each batch.
+
+    Attributes:
+        queued_rows: Rows that wait.
+        inline_rows: As given; it may be changed at any time.
+        on_batch: As given; it may be changed at any time.
+        tap: Called with the rows, the outputs and the engine's seconds of each batch that succeeded, wherever it ran.
     """
 
     def __init__(
@@ -76,9 +84,10 @@ class Batcher:
         self._engine = engine
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
-        self._inline_rows = inline_rows if engine.in_flight == 1 else 0
+        self.inline_rows = inline_rows
         self._seconds_per_row = seconds_per_row
-        self._on_batch = on_batch
+        self.on_batch = on_batch
+        self.tap: Tap | None = None
         self._jobs: deque[_Job] = deque()
         self._scheduled = False
         self._running = 0
@@ -137,7 +146,7 @@ class Batcher:
         self._scheduled = False
         while self._jobs and self._running < self._engine.in_flight:
             pieces = self._take()
-            if sum(len(piece.rows) for piece in pieces) <= self._inline_rows:
+            if sum(len(piece.rows) for piece in pieces) <= self.inline_rows and self._engine.in_flight == 1:
                 self._finish(pieces, self._compute(pieces))
                 # One batch a turn, so that the answers go out and new requests come in before the next.
                 break
@@ -185,6 +194,9 @@ class Batcher:
                 logger.exception("%s failed on %d rows", self._name, len(pieces[0].rows))
                 pieces[0].error = error if isinstance(error, EngineError) else EngineError(f"{self._name}: {error}")
         else:
+            tap = self.tap
+            if tap is not None:
+                tap(rows, outputs, perf_counter() - started)
             all_finite = bool(np.isfinite(outputs).all())
             start = 0
             for piece in pieces:
@@ -227,8 +239,8 @@ class Batcher:
                 job.result.set_result(job.outputs)
         # Exponential moving average over about ten batches.
         self._seconds_per_row += 0.1 * (seconds / count - self._seconds_per_row)
-        if self._on_batch is not None:
-            self._on_batch(count, seconds)
+        if self.on_batch is not None:
+            self.on_batch(count, seconds)
 
     async def close(self) -> None:
         """Wait until everything submitted is answered, then end the threads."""

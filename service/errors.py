@@ -6,7 +6,16 @@ from typing import Any
 
 import orjson
 
-from models.errors import DecodeError, EngineError, InputError, ServingError, UnknownModelError
+from models.errors import (
+    BundleError,
+    ConflictError,
+    DecodeError,
+    EngineError,
+    InputError,
+    ServingError,
+    StoreError,
+    UnknownModelError,
+)
 
 PROBLEM_MEDIA_TYPE = b"application/problem+json"
 
@@ -65,6 +74,10 @@ class NotReadyError(ServingError):
         super().__init__(message)
 
 
+class UnauthorizedError(ServingError):
+    """No key or token, or a wrong one; which of the two is nobody's business."""
+
+
 class ClientDisconnectError(ServingError):
     """The client went away before its request was complete; nobody is there to read an answer."""
 
@@ -73,13 +86,17 @@ class ClientDisconnectError(ServingError):
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (InputError, 422, "A value breaks the model's schema"),
     (DecodeError, 400, "The body cannot be read"),
+    (UnauthorizedError, 401, "Not authorised"),
     (UnknownModelError, 404, "No such model"),
     (NoRouteError, 404, "No such route"),
     (MethodError, 405, "Method not allowed"),
+    (ConflictError, 409, "Conflict"),
     (TooLargeError, 413, "Too large"),
     (MediaTypeError, 415, "Media type not supported"),
     (QueueFullError, 429, "Queue full"),
+    (BundleError, 422, "The version cannot be served"),
     (NotReadyError, 503, "Not ready"),
+    (StoreError, 503, "The store cannot be changed"),
     (EngineError, 500, "The model failed"),
 )
 
@@ -114,6 +131,8 @@ def problem(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, b
     ]
     if isinstance(error, QueueFullError | NotReadyError):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, UnauthorizedError):
+        headers.append((b"www-authenticate", b'Bearer realm="keras-serving"'))
     if isinstance(error, MethodError):
         headers.append((b"allow", error.allowed.encode()))
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

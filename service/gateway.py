@@ -9,10 +9,13 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from models.errors import InputError, ServingError
+from service.access import Secrets
 from service.errors import (
     ClientDisconnectError,
     MethodError,
@@ -20,18 +23,22 @@ from service.errors import (
     NotReadyError,
     QueueFullError,
     TooLargeError,
+    UnauthorizedError,
     problem,
     status_of,
 )
 from service.metrics import UNMATCHED
 from service.protocols import native
-from service.routes import REQUEST_ID, bentoml_route, owned
+from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
+from service.served import Served
+from service.settings import Settings
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Response = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +60,10 @@ class Gateway:
         self._runtime = runtime
         self._routes = routes
         self._inner = inner
+        keys = runtime.settings.api_keys
+        self._keys = (
+            Secrets(keys, "an API key, as Authorization: Bearer KEY or X-API-Key", b"x-api-key") if keys else None
+        )
         # Unique over workers and restarts, and far cheaper than a UUID a request.
         self._prefix = os.urandom(5).hex()
         self._numbers = itertools.count(1)
@@ -75,59 +86,65 @@ class Gateway:
                 status = message["status"]
             await send(message)
 
-        route = owned(path)
+        route = owned(path, admin=self._runtime.settings.admin_token is not None)
         try:
             if route is not None:
                 scope[REQUEST_ID] = self._next_id()
                 await self._routes(scope, receive, watch)
             elif (route := bentoml_route(path)) is not None:
-                await self._inner(scope, receive, watch)
+                await self._inner_if_allowed(route, scope, receive, watch)
             else:
                 await _answer(problem(NoRouteError(path), self._next_id()), watch)
         finally:
             self._runtime.metrics.other(route or UNMATCHED, status, perf_counter() - started)
 
+    async def _inner_if_allowed(self, route: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """BentoML's answer; with API keys, only its descriptions of itself are open."""
+        if self._keys is not None and route not in DESCRIPTIONS:
+            try:
+                self._keys.check(scope["headers"])
+            except UnauthorizedError as error:
+                await _answer(problem(error, self._next_id()), send)
+                return
+        await self._inner(scope, receive, send)
+
     def _next_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"
 
     async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Receive, decode, batch, encode, send."""
+        """Receive, choose the version, decode, batch, encode, send."""
         started = perf_counter()
         runtime = self._runtime
         request_id = self._next_id()
+        served = None
         runtime.inflight += 1
         try:
             content_type, length, wanted_id = _headers(scope)
             if wanted_id and _REQUEST_ID.fullmatch(wanted_id):
                 request_id = wanted_id.decode()
+            if self._keys is not None:
+                self._keys.check(scope["headers"])
             if scope["method"] != "POST":
                 raise MethodError(scope["method"], "POST")  # noqa: TRY301
-            runtime.loader.find(name).batcher.refuse_if_full()
+            query = scope["query_string"]
+            pin, parameters = native.split_query(query) if query else (None, ())
+            served = runtime.loader.find(name, pin)
+            served.batcher.refuse_if_full()
             body = await _read_body(receive, length, runtime.settings.max_body_bytes)
 
             # Looked up again: another version may have taken over while the body came in.
-            served = runtime.loader.find(name)
-            served.users += 1
-            try:
-                task = served.manifest.task
-                decoding = perf_counter()
-                query = scope["query_string"]
-                top_k = native.decode_query(query, task) if query else None
-                decoded = await native.decode(task, content_type, body, runtime.settings)
-                decoded_at = perf_counter()
-                outputs, queue_s = await served.batcher.submit(decoded.rows)
-            finally:
-                served.users -= 1
-            encoding = perf_counter()
-            answers = native.predictions(task, outputs, decoded.applied, top_k)
-            answer = native.encode(served.manifest, request_id, answers)
-            now = perf_counter()
-            served.metrics.answered(now - started, decoded_at - decoding, queue_s, now - encoding)
+            served = runtime.loader.find(name, pin)
+            question = Question(request_id, content_type, body, parameters, started)
+            if served.split is None or pin is not None:
+                answer = await respond(served, question, runtime.settings)
+            else:
+                ask = partial(respond, question=question, settings=runtime.settings)
+                answer = await served.split.answer(scope["headers"], ask)
         except ClientDisconnectError:
             runtime.metrics.disconnects.inc()
             return
         except Exception as error:
-            await self._refuse(error, name, request_id, started, send)
+            await _answer(self._refusal(error, name, served, request_id, started), send)
             return
         finally:
             runtime.inflight -= 1
@@ -142,15 +159,15 @@ class Gateway:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _refuse(self, error: Exception, name: str, request_id: str, started: float, send: Send) -> None:
-        """Answer with a problem document, and count it."""
+    def _refusal(self, error: Exception, name: str, served: Served | None, request_id: str, started: float) -> Response:
+        """A problem document, and what counts it."""
         metrics = self._runtime.metrics
         status = status_of(error)
         if not isinstance(error, ServingError):
             logger.exception("request %s to %s failed", request_id, name[:80])
         elif status == 500:
             logger.error("request %s to %s failed: %s", request_id, name[:80], error)
-        served = self._runtime.loader.served.get(name)
+        served = served or self._runtime.loader.served.get(name)
         if served is not None:
             served.metrics.refused(status, perf_counter() - started)
         else:
@@ -159,7 +176,51 @@ class Gateway:
         reason = _REASONS.get(type(error))
         if reason is not None:
             metrics.rejected.labels(reason).inc()
-        await _answer(problem(error, request_id), send)
+        return problem(error, request_id)
+
+
+@dataclass(slots=True)
+class Question:
+    """One request, read whole.
+
+    Attributes:
+        request_id: Comes back in the answer.
+        content_type: Of the body.
+        body: The whole of it.
+        parameters: Of the query string, but for the version.
+        started: When the request began, in seconds; None where it is counted elsewhere.
+    """
+
+    request_id: str
+    content_type: bytes
+    body: bytes
+    parameters: native.Parameters = ()
+    started: float | None = None
+
+
+async def respond(served: Served, question: Question, settings: Settings) -> bytes:
+    """Decode, batch, encode: the answer of one version, which is held until it is given.
+
+    Raises:
+        ServingError: The body cannot be read, a value breaks the schema, the queue is full, or the engine failed.
+    """
+    served.users += 1
+    try:
+        task = served.manifest.task
+        decoding = perf_counter()
+        top_k = native.top_k_of(question.parameters, task) if question.parameters else None
+        decoded = await native.decode(task, question.content_type, question.body, settings)
+        decoded_at = perf_counter()
+        outputs, queue_s = await served.batcher.submit(decoded.rows)
+    finally:
+        served.users -= 1
+    encoding = perf_counter()
+    answers = native.predictions(task, outputs, decoded.applied, top_k)
+    answer = native.encode(served.manifest, question.request_id, answers)
+    if question.started is not None:
+        now = perf_counter()
+        served.metrics.answered(now - question.started, decoded_at - decoding, queue_s, now - encoding)
+    return answer
 
 
 _REASONS: dict[type[Exception], str] = {
@@ -170,7 +231,7 @@ _REASONS: dict[type[Exception], str] = {
 }
 
 
-async def _answer(response: tuple[int, list[tuple[bytes, bytes]], bytes], send: Send) -> None:
+async def _answer(response: Response, send: Send) -> None:
     status, headers, body = response
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,43 +1,44 @@
-"""Follows the aliases: load, verify, golden rows, warm up, swap, release.
+"""Follows the alias document: what each name means in this worker, and what must be loaded for it.
 
-Everything slow happens in one thread beside the event loop. The swap itself is one assignment on the loop, so a
-request sees the old version or the new one; the old one is closed when its last request is answered.
+Every version that an alias of a served model points to is kept loaded. Everything slow (reading, verifying, golden
+rows, warming up) happens in threads beside the event loop. A swap is one assignment on the loop, so a request sees the
+old version or the new one; the old one is closed when its last request is answered.
 """
 
 import asyncio
 import contextlib
-import gc
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import monotonic
 
 from models.errors import BundleError, ServingError, UnknownModelError
-from models.store import PRODUCTION, Aliases, Seeded, Store, Target
+from models.store import CANDIDATE, PRODUCTION, Aliases, Seeded, Store, Target, Traffic
 from service.errors import NotReadyError
 from service.metrics import Metrics
-from service.served import Served, load
+from service.pool import Failure, Key, Pool, settle_garbage
+from service.served import Pin, Served
 from service.settings import Settings
+from service.traffic import Router
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class Failure:
-    """Why a version is not served, and when to try it again (monotonic seconds)."""
-
-    target: Target
-    reason: str
-    retry_at: float
+LABEL = "label"
+"""Role of a version that only pinned requests reach."""
+FALLBACK = "fallback"
+"""Alias, in ``model_info`` and /models, of what answers because production's version cannot be loaded."""
+# A candidate runs on the event loop only where its batches take no longer than this, or twice as long as production's:
+# a slow one in a thread cannot hold up production's requests. Milliseconds.
+_CANDIDATE_INLINE_MS = 0.25
 
 
 @dataclass
 class Loader:
-    """Keeps `served` in step with the alias document.
+    """Keeps what is served in step with the alias document.
 
     Attributes:
-        served: Model name -> its loaded production version.
-        failures: Model name -> why the version that the alias names is not served.
+        served: Model name -> the loaded version that answers requests which pin none.
+        aliases: Model name -> alias -> the loaded version that it points to.
+        document: The alias document that is followed.
         ready: Whether the first pass over all models is over.
     """
 
@@ -45,33 +46,35 @@ class Loader:
     store: Store
     metrics: Metrics
     served: dict[str, Served] = field(default_factory=dict)
-    failures: dict[str, Failure] = field(default_factory=dict)
+    aliases: dict[str, dict[str, Served]] = field(default_factory=dict)
+    document: Aliases = field(default_factory=Aliases)
     ready: bool = False
     _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
-    _wanted: dict[str, Target] = field(default_factory=dict)
+    _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
     _stamp: tuple[int, int] | None = None
-    _retiring: set[asyncio.Task[None]] = field(default_factory=set)
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="loader"))
+    _shown: set[tuple[str, ...]] = field(default_factory=set)
+    # One thread of its own for the document, so that a long load delays no look at it.
+    _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))
     _prepared: Future[Seeded] | None = None
-    _early: dict[tuple[str, Target], Future[Served]] = field(default_factory=dict)
     _follower: asyncio.Task[None] | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.pool = Pool(self.settings, self.store, self.metrics, on_news=self.look)
+        self.router = Router(self.settings, self.store, self.metrics)
 
     def prepare(self) -> None:
-        """Begin to seed and to load in the loader's thread, beside the rest of the process's start."""
+        """Begin to seed and to load in threads, beside the rest of the process's start."""
         if self._prepared is None:
-            self._prepared = self._thread.submit(self._prepare)
+            self._prepared = self._reader.submit(self._prepare)
 
     def _prepare(self) -> Seeded:
         seeded = self.store.seed(self.settings.pretrained)
-        try:
-            wanted = self._targets(self.store.aliases())
-        except BundleError:
-            return seeded  # The first pass reports the broken document.
-        # At once: most of a load is golden rows and warm-up, for which an engine needs no interpreter lock.
-        with ThreadPoolExecutor(len(wanted) or 1, thread_name_prefix="early") as threads:
-            for name, target in wanted.items():
-                self._early[name, target] = threads.submit(self._load, name, target)
+        # A broken document is for the first pass to report.
+        with contextlib.suppress(BundleError):
+            for name, targets in self._targets(self.store.aliases()).items():
+                self.pool.load_early((name, targets[PRODUCTION]))
         return seeded
 
     def start(self) -> None:
@@ -85,17 +88,25 @@ class Loader:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
-        served, self.served = list(self.served.values()), {}
-        await asyncio.gather(*self._retiring, *(version.release() for version in served))
-        self._thread.shutdown(wait=False)
+        await self.pool.stop()
+        self.served, self.aliases = {}, {}
+        await self.router.close()
+        await self.pool.release()
+        self._reader.shutdown(wait=False)
 
-    def find(self, name: str) -> Served:
-        """The version that answers for ``name``.
+    def look(self) -> None:
+        """Look at the alias document now, not at the next interval."""
+        self._news.set()
+
+    def find(self, name: str, pin: Pin | None = None) -> Served:
+        """The version that answers for ``name``, or the one that the request pins.
 
         Raises:
-            UnknownModelError: No such model; the message lists the known ones.
+            UnknownModelError: No such model, or no such version of it is loaded; the message lists what is.
             NotReadyError: The model is known, but not loaded (yet).
         """
+        if pin is not None and self.aliases.get(name):
+            return self._pinned(name, pin)
         served = self.served.get(name)
         if served is not None:
             return served
@@ -104,18 +115,68 @@ class Loader:
         if name in self.failures:
             reason = "its version could not be loaded. GET /models says why"
             raise NotReadyError(f"{name} is not served: {reason}.", self.settings.retry_s)
+        if name in self._wanted:
+            raise NotReadyError(f"{name} is being loaded.")
         known = ", ".join(sorted(self.served)) or "none"
         raise UnknownModelError(f"Unknown model {name[:80]!r}. Known models: {known}.")
 
+    def named(self, name: str) -> dict[str, Served]:
+        """Alias -> the loaded version that answers to it."""
+        served = self.served.get(name)
+        return self.aliases.get(name, {}) | ({PRODUCTION: served} if served else {})
+
+    def _pinned(self, name: str, pin: Pin) -> Served:
+        named = self.named(name)
+        for alias, served in named.items():
+            if pin in (Pin(label=alias), Pin(version=served.manifest.version)):
+                return served
+        what = f"label {pin.label[:80]!r}" if pin.label else f"version {pin.version[:80]!r}"
+        loaded = ", ".join(f"{served.manifest.version} ({alias})" for alias, served in sorted(named.items()))
+        raise UnknownModelError(f"No {what} of {name} is loaded. Loaded: {loaded or 'none'}.")
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """Model name -> why production's version is not loaded."""
+        return {name: failed[PRODUCTION] for name in self._wanted if PRODUCTION in (failed := self.failures_of(name))}
+
+    def failures_of(self, name: str) -> dict[str, Failure]:
+        """Alias of ``name`` -> why the version that it points to is not loaded."""
+        failed = self.pool.failed
+        wanted = self._wanted.get(name, {})
+        return {alias: failed[name, target] for alias, target in wanted.items() if (name, target) in failed}
+
     def problems(self) -> dict[str, str]:
-        """What is not as it should be: model, shipped bundle or document -> why."""
+        """What is not as it should be: model, ``model/alias``, shipped bundle or document -> why."""
         problems = {f"pretrained/{name}": reason for name, reason in self._seed_failures.items()}
         if self._document_error:
             problems["aliases"] = self._document_error
-        return problems | {name: failure.reason for name, failure in self.failures.items()}
+        for name in self._wanted:
+            for alias, failure in self.failures_of(name).items():
+                problems[name if alias == PRODUCTION else f"{name}/{alias}"] = failure.reason
+        return problems
+
+    def settled(self, name: str) -> bool:
+        """Whether nothing of ``name`` is being loaded, or waits for that."""
+        return not any(other == name for other, _ in self.pool.missing(self._needed()))
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        await self._seed()
+        while True:
+            self._news.clear()
+            try:
+                await self._follow(loop)
+            except Exception:
+                # Following must outlive anything: without it no version could ever be switched again.
+                logger.exception("following the aliases failed; trying again")
+            if not self.ready and not any(self.pool.missing(self._needed()).values()):
+                self.ready = True
+                settle_garbage(collect=False)
+                logger.info("ready: %s", ", ".join(sorted(self.served)) or "no model")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self.settings.poll_s)
+
+    async def _seed(self) -> None:
         assert self._prepared is not None  # noqa: S101 - start() came first
         try:
             seeded = await asyncio.wrap_future(self._prepared)
@@ -127,44 +188,30 @@ class Loader:
         except (ServingError, OSError) as error:
             # A read-only store that was seeded before is fine.
             logger.warning("the store is not seeded: %s", error)
-        while True:
-            try:
-                await self._follow(loop)
-            except Exception:
-                # Following must outlive anything: without it no version could ever be switched again.
-                logger.exception("following the aliases failed; trying again")
-            if not self.ready:
-                self.ready = True
-                _settle_garbage(collect=False)
-                logger.info("ready: %s", ", ".join(sorted(self.served)) or "no model")
-            await asyncio.sleep(self.settings.poll_s)
 
     async def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One look at the alias document, and the loads that it asks for."""
+        """One look at the alias document, what follows from it, and the loads that it asks for."""
         # In a thread: on a network volume even stat can take its time.
-        stamp = await loop.run_in_executor(self._thread, self.store.stamp)
-        if stamp != self._stamp or self._document_error:
-            if stamp is None and self.served:
-                # It never goes away on purpose: a file being restored, or a volume that is gone.
-                self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
-                return
+        stamp = await loop.run_in_executor(self._reader, self.store.stamp)
+        if stamp is None and self.served:
+            # It never goes away on purpose: a file being restored, or a volume that is gone.
+            self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
+        elif stamp != self._stamp or self._document_error:
             try:
-                document = await loop.run_in_executor(self._thread, self.store.aliases)
+                self.document = await loop.run_in_executor(self._reader, self.store.aliases)
             except BundleError as error:
                 self._keep(str(error))
-                return
-            self._document_error = ""
-            self._stamp = stamp
-            self._wanted = self._targets(document)
-            for name in [*self.served, *self.failures]:
-                if name not in self._wanted:
-                    self._retire(name)
-        for name, target in self._wanted.items():
-            served, failure = self.served.get(name), self.failures.get(name)
-            if served is not None and served.digest == target.digest:
-                self.failures.pop(name, None)
-            elif failure is None or failure.target != target or monotonic() >= failure.retry_at:
-                await self._switch(loop, name, target)
+            else:
+                self._wanted = self._targets(self.document)
+                self._document_error = ""
+                self._stamp = stamp
+        for name in {*self._wanted, *self.served}:
+            self._point(name, self._wanted.get(name, {}))
+        self._show()
+        used = {served for name in self.served for served in self.named(name).values()}
+        if self.pool.keep_only(used):
+            settle_garbage(collect=True)
+        self.pool.bring(self._needed())
 
     def _keep(self, reason: str) -> None:
         """Go on with what is served although the alias document cannot be followed."""
@@ -172,64 +219,76 @@ class Loader:
             logger.error("what is served stays as it is: %s", reason)
         self._document_error = reason
 
-    def _targets(self, document: Aliases) -> dict[str, Target]:
+    def _targets(self, document: Aliases) -> dict[str, dict[str, Target]]:
+        """Aliases of each model that is to be served: of those chosen, or of all, that have a production version."""
         names = self.settings.models or tuple(sorted(document.models))
-        found = {name: target for name in names if (target := document.target(name)) is not None}
+        found = {name: document.models[name] for name in names if document.target(name) is not None}
         for name in set(names) - set(found):
             logger.error(
                 "model %s has no %s version; known: %s", name, PRODUCTION, ", ".join(document.models) or "none"
             )
         return found
 
-    async def _switch(self, loop: asyncio.AbstractEventLoop, name: str, target: Target) -> None:
-        """Load ``target`` and let it answer for ``name``; on any failure the old version goes on."""
-        try:
-            early = self._early.pop((name, target), None)
-            loaded = early or self._thread.submit(self._load, name, target)
-            fresh = await asyncio.wrap_future(loaded)
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            logger.error("%s:%s is not served: %s", name, target.version, reason)  # noqa: TRY400
-            self.failures[name] = Failure(target, reason, monotonic() + self.settings.retry_s)
-            self.metrics.reloads.labels(name, "failure").inc()
-            return
+    def _needed(self) -> dict[Key, bool]:
+        """What must be loaded -> whether that is urgent, as all is that production needs."""
+        needed: dict[Key, bool] = {}
+        for name, targets in self._wanted.items():
+            needed[name, targets[PRODUCTION]] = True
+            if name not in self.served and (name, targets[PRODUCTION]) in self.pool.failed:
+                # No older version in this process to go on with: one after the other of those before it is tried.
+                for target in self.document.earlier(name):
+                    needed[name, target] = True
+                    if (name, target) not in self.pool.failed:
+                        break
+        for name, targets in self._wanted.items():
+            for target in targets.values():
+                needed.setdefault((name, target), False)
+        return needed
+
+    def _point(self, name: str, targets: dict[str, Target]) -> None:
+        """Let the aliases of ``name`` mean what is loaded of ``targets``."""
+        loaded = self.pool.loaded
+        found = {alias: loaded[name, target] for alias, target in targets.items() if (name, target) in loaded}
         old = self.served.get(name)
-        self.served[name] = fresh
-        self.failures.pop(name, None)
-        self.metrics.reloads.labels(name, "success").inc()
-        self.metrics.load_seconds.labels(name).set(fresh.load_s)
-        self.metrics.model_info.labels(*fresh.labels).set(1)
-        logger.info("serving %s:%s on %s/%s", name, target.version, fresh.engine.name, fresh.engine.device)
-        if old is not None:
-            self._release(old)
-            _settle_garbage(collect=True)
+        answering = found.get(PRODUCTION) or old
+        if answering is None and PRODUCTION in self.failures_of(name):
+            answering = next((loaded[name, t] for t in self.document.earlier(name) if (name, t) in loaded), None)
+            if answering is not None:
+                logger.error("%s: FALLBACK to %s, as production's version cannot be loaded", name, _version(answering))
+        if old is not None and (answering is not old or not targets):
+            old.split = None
+        if answering is None or not targets:
+            self.served.pop(name, None)
+            self.aliases.pop(name, None)
+            self.router.apply(name, None, None, Traffic())
+            return
+        self.aliases[name] = found
+        self.served[name] = answering
+        if answering is not old:
+            logger.info("serving %s:%s", name, _version(answering))
+        self._assign_roles(found, answering)
+        self.router.apply(name, answering, found.get(CANDIDATE), self.document.traffic.get(name, Traffic()))
 
-    def _retire(self, name: str) -> None:
-        self.failures.pop(name, None)
-        old = self.served.pop(name, None)
-        if old is not None:
-            logger.info("no longer serving %s:%s", name, old.manifest.version)
-            self._release(old)
+    def _assign_roles(self, found: dict[str, Served], answering: Served) -> None:
+        inline_ms = self.settings.inline_ms
+        answering.act_as(PRODUCTION, self.metrics, inline_ms)
+        inline_ms = min(inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.latency_ms[1]))
+        for served in set(found.values()) - {answering}:
+            served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
 
-    def _load(self, name: str, target: Target) -> Served:
-        return load(self.store, name, target, self.settings, self.metrics)
+    def _show(self) -> None:
+        """Say in the metric ``model_info`` what is loaded under which alias."""
+        shown = set()
+        for name, answering in self.served.items():
+            stale = answering is not self.aliases[name].get(PRODUCTION) and name in self.failures
+            shown |= {served.labels(alias) for alias, served in self.aliases[name].items()}
+            shown.add(answering.labels(FALLBACK if stale else PRODUCTION))
+        for labels in self._shown - shown:
+            self.metrics.model_info.labels(*labels).set(0)
+        for labels in shown - self._shown:
+            self.metrics.model_info.labels(*labels).set(1)
+        self._shown = shown
 
-    def _release(self, old: Served) -> None:
-        self.metrics.model_info.labels(*old.labels).set(0)
-        task = asyncio.get_running_loop().create_task(old.release(), name=f"release-{old.manifest.version}")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
 
-
-def _settle_garbage(*, collect: bool) -> None:
-    """Take what lives as long as the service out of the collector's sight.
-
-    A full collection over all of it stops the loop for 30 to 200 ms; requests themselves leave next to no cycles.
-
-    Args:
-        collect: Look for garbage first. Not at the start, where that costs 50 ms and finds a few hundred objects.
-    """
-    if collect:
-        gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+def _version(served: Served) -> str:
+    return served.manifest.version

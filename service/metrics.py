@@ -18,6 +18,7 @@ STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STAGES = ("decode", "queue", "infer", "encode")
 UNMATCHED = "unmatched"
+SHADOW_RESULTS = ("agreed", "differed", "failed", "shed")
 
 
 class _BulkHistogram:
@@ -45,17 +46,23 @@ class _BulkHistogram:
 
 
 class ModelMetrics:
-    """What one model's requests and batches are recorded into."""
+    """What the requests and batches of one model's version are recorded into.
 
-    def __init__(self, metrics: "Metrics", model: str) -> None:
+    Args:
+        metrics: All of them.
+        model: Name.
+        role: What the version is for now: production, candidate or label. No version, so that the number of series is
+            bounded.
+    """
+
+    def __init__(self, metrics: "Metrics", model: str, role: str) -> None:
         route = "/predict/{model}"
         self._requests = metrics.requests
-        self._labels = (route, model)
-        self._duration = _BulkHistogram(metrics.duration.labels(route, model))
-        self._stages = {stage: _BulkHistogram(metrics.stage.labels(model, stage)) for stage in STAGES}
+        self._labels = (route, model, role)
+        self._duration = _BulkHistogram(metrics.duration.labels(route, model, role))
+        self._stages = {stage: _BulkHistogram(metrics.stage.labels(model, role, stage)) for stage in STAGES}
         self._batch = _BulkHistogram(metrics.batch_size.labels(model))
         self._predictions = metrics.predictions.labels(model)
-        self.queue_depth = metrics.queue_depth.labels(model)
         self._answered: list[tuple[float, float, float, float]] = []
         self._codes: Tally[int] = Tally()
         self._failed_seconds: list[float] = []
@@ -113,18 +120,20 @@ class Metrics:
         self._registry = client.CollectorRegistry()
         self._forget_dead_workers()
         options: dict[str, Any] = {"namespace": "serving", "registry": self._registry}
-        self.requests = client.Counter("requests", "HTTP requests answered.", ["route", "model", "code"], **options)
+        self.requests = client.Counter(
+            "requests", "HTTP requests answered.", ["route", "model", "alias", "code"], **options
+        )
         self.duration = client.Histogram(
             "request_duration_seconds",
             "Time from request line to answer.",
-            ["route", "model"],
+            ["route", "model", "alias"],
             buckets=SECONDS,
             **options,
         )
         self.stage = client.Histogram(
             "stage_duration_seconds",
             "Time in one stage: decode, queue and encode of a request, infer of a batch.",
-            ["model", "stage"],
+            ["model", "alias", "stage"],
             buckets=STAGE_SECONDS,
             **options,
         )
@@ -147,18 +156,43 @@ class Metrics:
         self.load_seconds = client.Gauge(
             "model_load_seconds", "Duration of the last load.", ["model"], multiprocess_mode="livemax", **options
         )
-        self._models: dict[str, ModelMetrics] = {}
+        self.canary_failures = client.Counter(
+            "canary_failures", "Requests that the candidate failed and production answered.", ["model"], **options
+        )
+        self.canary_rollbacks = client.Counter(
+            "canary_rollbacks", "Canaries ended because of their error rate or p99.", ["model"], **options
+        )
+        # Gauges, which can begin anew with another candidate, and go with the worker that dies.
+        live: dict[str, Any] = {"multiprocess_mode": "livesum", **options}
+        self.shadow_rows = client.Gauge(
+            "shadow_rows", "Rows given to the present candidate, by what became of them.", ["model", "result"], **live
+        )
+        self.shadow_batches = client.Gauge("shadow_batches", "Batches compared.", ["model"], **live)
+        self.shadow_seconds = client.Gauge(
+            "shadow_seconds", "Engine time of the batches compared.", ["model", "alias"], **live
+        )
+        self.shadow_distance = client.Gauge(
+            "shadow_distance", "Mean absolute difference of outputs, summed over rows.", ["model"], **live
+        )
+        self.shadow_distance_max = client.Gauge(
+            "shadow_distance_max",
+            "Largest absolute difference of outputs.",
+            ["model"],
+            multiprocess_mode="livemax",
+            **options,
+        )
+        self._models: dict[tuple[str, str], ModelMetrics] = {}
 
-    def model(self, name: str) -> ModelMetrics:
-        """The recorder of one model; the same one at each call."""
-        if name not in self._models:
-            self._models[name] = ModelMetrics(self, name)
-        return self._models[name]
+    def model(self, name: str, role: str = "production") -> ModelMetrics:
+        """The recorder of one model's version in a role; the same one at each call."""
+        if (name, role) not in self._models:
+            self._models[name, role] = ModelMetrics(self, name, role)
+        return self._models[name, role]
 
     def other(self, route: str, status: int, seconds: float) -> None:
         """Record a request to a route that belongs to no loaded model."""
-        self.requests.labels(route, "", str(status)).inc()
-        self.duration.labels(route, "").observe(seconds)
+        self.requests.labels(route, "", "", str(status)).inc()
+        self.duration.labels(route, "", "").observe(seconds)
 
     def flush(self) -> None:
         """Count everything recorded by this worker."""
@@ -168,13 +202,29 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The exposition of all workers and its content type."""
         self.flush()
-        registry = self._registry
-        if self._directory:
-            from prometheus_client import multiprocess
+        return self._client.generate_latest(self._all_workers()), self._client.CONTENT_TYPE_LATEST
 
-            registry = self._client.CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return self._client.generate_latest(registry), self._client.CONTENT_TYPE_LATEST
+    def shadow(self, model: str) -> dict[str, float]:
+        """What shadowing of ``model`` has measured in all workers: name, then the value of its other label -> value."""
+        found = {}
+        for family in self._all_workers().collect():
+            if family.name.startswith("serving_shadow_"):
+                for sample in family.samples:
+                    if sample.labels.get("model") == model:
+                        kind = sample.labels.get("result") or sample.labels.get("alias")
+                        name = family.name.removeprefix("serving_shadow_")
+                        found[f"{name}_{kind}" if kind else name] = float(sample.value)
+        return found
+
+    def _all_workers(self) -> Any:
+        """A registry that collects from every worker."""
+        if not self._directory:
+            return self._registry
+        from prometheus_client import multiprocess
+
+        registry = self._client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
 
     def _forget_dead_workers(self) -> None:
         """Drop the live gauges of workers that were killed: they would be summed for ever."""

@@ -1,17 +1,23 @@
 """The OpenAPI document of what is served now, made from the manifests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
+
+from pydantic import BaseModel
 
 from models.manifest import Manifest
 from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
 
+_MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_NO_ADMIN: Mapping[str, type[BaseModel]] = {}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _STATUS = {
     "400": "The body cannot be read: broken JSON, a truncated picture.",
-    "404": "No such model; the detail lists the known ones.",
+    "401": "No API key, or a wrong one, where the service has keys.",
+    "404": "No such model, or the version that the request pins is not loaded; the detail lists what is.",
     "405": "Another method than POST.",
+    "409": "The present state forbids the change, or another change was first.",
     "413": "Too large a body, or too many rows.",
     "415": "A media type that this model does not take.",
     "422": "A value breaks the schema: shape, type or range. `errors` has the path, the rule and the remedy.",
@@ -19,6 +25,9 @@ _STATUS = {
     "500": "The model failed on this request; the log has the reason under the request id.",
     "503": "Not ready: still loading, or no version could be loaded.",
 }
+
+
+_PREDICT = tuple(status for status in _STATUS if status != "409")
 
 
 def _reply(text: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
@@ -133,7 +142,26 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
             "in": "header",
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
             "description": "Comes back in the answer; made up when absent.",
-        }
+        },
+        {
+            "name": "X-Canary-Key",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "During a canary, requests with the same key are answered by the same version.",
+        },
+        {
+            "name": "version",
+            "in": "query",
+            "schema": {"type": "string"},
+            "description": "Pins the answering version, which must be loaded; GET /models/{model} lists those. "
+            "Not together with `label`.",
+        },
+        {
+            "name": "label",
+            "in": "query",
+            "schema": {"type": "string", "examples": ["production", "candidate"]},
+            "description": "Pins the version that this alias points to.",
+        },
     ]
     if isinstance(task, ImageClassification):
         content |= {"image/png": binary, "image/jpeg": binary}
@@ -165,17 +193,53 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
             "operationId": f"predict_{manifest.name.replace('-', '_')}",
             "parameters": parameters,
             "requestBody": {"required": True, "content": content},
-            "responses": {"200": _reply("One prediction an instance, in their order.", answer), **_problems(*_STATUS)},
+            "responses": {"200": _reply("One prediction an instance, in their order.", answer), **_problems(*_PREDICT)},
         }
     }
 
 
-def openapi_document(manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """OpenAPI 3.1 document of every route, with the models in ``manifests``."""
+def _admin(action: str, kind: type[BaseModel]) -> dict[str, Any]:
+    """The path item of one action of the administration."""
+    answer = {
+        "type": "object",
+        "properties": {
+            "model": {"type": "string"},
+            "action": {"type": "string"},
+            "alias": {"type": "string"},
+            "version": {"type": "string"},
+            "revision": {"type": "integer"},
+            "serving": {"type": "boolean", "description": "Whether this worker follows already; else see `reason`."},
+            "reason": {"type": "string"},
+        },
+        "required": ["model", "action", "alias", "version", "revision", "serving"],
+    }
+    return {
+        "parameters": [_MODEL_PARAMETER],
+        "post": {
+            "summary": f"{action.capitalize()}: {' '.join((kind.__doc__ or '').split())}",
+            "operationId": f"admin_{action}",
+            "security": [{"token": []}],
+            "requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}},
+            "responses": {
+                "200": _reply("The change is in the store.", answer),
+                **_problems("401", "404", "405", "409", "413", "422", "503"),
+            },
+        },
+    }
+
+
+def openapi_document(
+    manifests: Iterable[Manifest], *, admin: Mapping[str, type[BaseModel]] = _NO_ADMIN
+) -> dict[str, Any]:
+    """OpenAPI 3.1 document of every route.
+
+    Args:
+        manifests: The models that are served.
+        admin: Actions of the administration, if there is one -> what their bodies say.
+    """
     obj = {"type": "object"}
     text = {"type": "string"}
     paths: dict[str, Any] = {f"/predict/{manifest.name}": _predict(manifest) for manifest in manifests}
-    model_parameter = {"name": "model", "in": "path", "required": True, "schema": text}
     instances = {"type": "array", "items": {}, "minItems": 1}
     generic = {
         "type": "object",
@@ -195,9 +259,14 @@ def openapi_document(manifests: Iterable[Manifest]) -> dict[str, Any]:
         },
         "/models": _get("The models that are served", obj),
         "/models/{model}": {
-            "parameters": [model_parameter],
+            "parameters": [_MODEL_PARAMETER],
             **_get("Schema, example, quality and version of a model", obj, others=_problems("404", "503")),
         },
+        "/models/{model}/compare": {
+            "parameters": [_MODEL_PARAMETER],
+            **_get("What shadowing has shown of a model's candidate", obj, others=_problems("404", "503")),
+        },
+        **{f"/admin/models/{{model}}/{action}": _admin(action, kind) for action, kind in admin.items()},
         "/livez": _get("The process is alive", obj),
         "/readyz": _get(
             "Ready for requests", obj, others={"503": _reply("Loading, draining, or no model served.", obj)}
@@ -219,6 +288,7 @@ def openapi_document(manifests: Iterable[Manifest]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {
                 "Problem": {
                     "type": "object",
@@ -236,6 +306,6 @@ def openapi_document(manifests: Iterable[Manifest]) -> dict[str, Any]:
                     },
                     "required": ["type", "title", "status", "detail", "request_id"],
                 }
-            }
+            },
         },
     }

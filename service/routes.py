@@ -1,9 +1,8 @@
 """Every route of ours but the predictions: health, metrics, what is served, and the documentation."""
 
-from collections.abc import Mapping
+import asyncio
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,9 +10,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from models.errors import ServingError
+from service.admin import ADMIN_ROUTE, ORDERS, Admin
+from service.comparison import comparison
 from service.errors import MethodError, NotReadyError, problem
+from service.loader import Loader
 from service.openapi import openapi_document
 from service.protocols.native import media_types
+from service.replies import json_response
 from service.runtime import Runtime
 from service.served import Served
 
@@ -24,6 +27,9 @@ _OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models",
 _MODEL_ROUTE = "/models/{model}"
 # BentoML's own: they fall through, and have a name in the metrics.
 _BENTOML = ("/predict", "/schema.json", "/docs.json", "/static_content")
+DESCRIPTIONS = frozenset(_BENTOML[1:])
+"""Those of BentoML's routes that only describe: open whatever the API keys."""
+_COMPARE_ROUTE = "/models/{model}/compare"
 
 _DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -49,24 +55,29 @@ _DOCS_HEADERS = {
 }
 
 
-def owned(path: str) -> str | None:
-    """Template of the route of ours that ``path`` belongs to, or None when it is for BentoML."""
+def owned(path: str, *, admin: bool = False) -> str | None:
+    """Template of the route of ours that ``path`` belongs to, or None when it is for BentoML or for nobody.
+
+    Args:
+        path: Of the request.
+        admin: Whether there is an administration.
+    """
     if path in _OWNED:
         return path
-    if path.startswith("/models/") and path.count("/") == 2:
-        return _MODEL_ROUTE
+    if path.startswith("/models/"):
+        if path.count("/") == 2:
+            return _MODEL_ROUTE
+        if path.count("/") == 3 and path.endswith("/compare"):
+            return _COMPARE_ROUTE
+    if admin and path.startswith("/admin/models/") and path.count("/") == 4:
+        action = path.rpartition("/")[2]
+        return ADMIN_ROUTE + action if action in ORDERS else None
     return None
 
 
 def bentoml_route(path: str) -> str | None:
     """Name of the BentoML route that ``path`` belongs to, for the metrics."""
     return next((route for route in _BENTOML if path == route or path.startswith(route + "/")), None)
-
-
-def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """``document``, which may hold numpy values, as JSON."""
-    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-    return Response(body, status, headers, media_type="application/json")
 
 
 def summary(served: Served) -> dict[str, Any]:
@@ -110,9 +121,33 @@ def description(served: Served) -> dict[str, Any]:
     }
 
 
+def standing(loader: Loader, name: str) -> dict[str, Any]:
+    """What ``GET /models/{model}`` says of the aliases: what each points to, and why one is not loaded, if so."""
+    named, failures = loader.named(name), loader.failures_of(name)
+    aliases: dict[str, Any] = {}
+    for alias, target in sorted(loader.document.models.get(name, {}).items()):
+        loaded = alias in named and named[alias].manifest.version == target.version
+        aliases[alias] = {"version": target.version, "loaded": loaded}
+        if alias in failures:
+            aliases[alias]["problem"] = failures[alias].reason
+    document: dict[str, Any] = {"aliases": aliases}
+    if (traffic := loader.document.traffic.get(name)) is not None:
+        document["traffic"] = traffic.model_dump(mode="json")
+    return document
+
+
+def fallback(loader: Loader, name: str) -> dict[str, Any]:
+    """What ``GET /models`` adds where another version than production's answers, as that one cannot be loaded."""
+    failure = loader.failures.get(name)
+    if failure is None:
+        return {}
+    return {"fallback": {"instead_of": failure.target.version, "reason": failure.reason}}
+
+
 def build_routes(runtime: Runtime) -> Starlette:
     """The application that answers these routes for ``runtime``."""
     loader = runtime.loader
+    admin = Admin(runtime) if runtime.settings.admin_token else None
 
     def livez(_: Request) -> Response:
         return json_response({"status": "alive"})
@@ -134,7 +169,7 @@ def build_routes(runtime: Runtime) -> Starlette:
         return Response(body, headers={"content-type": content_type})
 
     def models(_: Request) -> Response:
-        served = [summary(served) for _, served in sorted(loader.served.items())]
+        served = [summary(served) | fallback(loader, name) for name, served in sorted(loader.served.items())]
         return json_response({"models": served, "problems": loader.problems()})
 
     def model(request: Request) -> Response:
@@ -146,13 +181,21 @@ def build_routes(runtime: Runtime) -> Starlette:
                 raise
             failure = loader.failures[name]
             return json_response({"name": name, "version": failure.target.version, "problem": failure.reason}, 503)
+        found |= standing(loader, name)
         if name in loader.failures:
             failure = loader.failures[name]
             found["problem"] = {"version": failure.target.version, "reason": failure.reason}
         return json_response(found)
 
+    async def compare(request: Request) -> Response:
+        name = request.path_params["model"]
+        loader.find(name)
+        runtime.measure()
+        return json_response(await asyncio.to_thread(comparison, runtime, name))
+
     def openapi(_: Request) -> Response:
-        return json_response(openapi_document([served.manifest for _, served in sorted(loader.served.items())]))
+        manifests = [served.manifest for _, served in sorted(loader.served.items())]
+        return json_response(openapi_document(manifests, admin=ORDERS if admin else {}))
 
     def docs(_: Request) -> Response:
         return HTMLResponse(_DOCS_PAGE, headers=_DOCS_HEADERS)
@@ -183,8 +226,10 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/metrics", quick(metrics)),
             Route("/models", quick(models)),
             Route(_MODEL_ROUTE, quick(model)),
+            Route(_COMPARE_ROUTE, compare),
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),
+            *(admin.routes() if admin else ()),
         ],
         exception_handlers={ServingError: refuse, HTTPException: refuse},
     )

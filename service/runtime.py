@@ -61,8 +61,10 @@ class Runtime:
     def measure(self) -> None:
         """Bring the gauges up to date."""
         self.metrics.inflight.set(self.inflight)
-        for served in self.loader.served.values():
-            served.metrics.queue_depth.set(served.batcher.queued_rows)
+        for name in self.loader.served:
+            versions = set(self.loader.named(name).values())
+            self.metrics.queue_depth.labels(name).set(sum(served.batcher.queued_rows for served in versions))
+        self.loader.router.shadows.measure()
 
     async def _flush(self) -> None:
         while True:

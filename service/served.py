@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,18 @@ from service.batcher import Batcher
 from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from service.traffic import Split
+
 _WARM_UP_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The version that a request wants: by its name, or by a label."""
+
+    version: str = ""
+    label: str = ""
 
 
 @dataclass(eq=False)
@@ -27,11 +38,13 @@ class Served:
         manifest: What it is.
         engine: Runs it.
         batcher: Its queue.
-        metrics: Its recorder.
+        metrics: Its recorder, that of its role.
         load_s: Duration of verification, golden rows and warm-up. Seconds.
         golden_difference: Largest absolute difference on golden rows, in the output's unit.
         latency_ms: Batch rows -> least engine time at warm-up.
+        role: What it is for now: production, candidate or label.
         users: Requests that hold it now.
+        split: While it answers as production, the canary that takes a share of its requests.
     """
 
     manifest: Manifest
@@ -42,15 +55,30 @@ class Served:
     load_s: float
     golden_difference: float
     latency_ms: dict[int, float]
+    role: str = PRODUCTION
     users: int = 0
+    split: "Split | None" = None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Label values of the ``model_info`` metric."""
-        return (self.manifest.name, self.manifest.version, PRODUCTION, self.engine.name, self.engine.device)
+    def act_as(self, role: str, metrics: Metrics, inline_ms: float) -> None:
+        """Take a role: requests are counted under it, and batches of at most ``inline_ms`` run on the event loop."""
+        if role != self.role:
+            self.role = role
+            self.metrics = metrics.model(self.manifest.name, role)
+            self.batcher.on_batch = self.metrics.batch
+            self.batcher.inline_rows = self.inline_rows(inline_ms)
+
+    def labels(self, alias: str) -> tuple[str, ...]:
+        """Label values of the ``model_info`` metric under ``alias``."""
+        return (self.manifest.name, self.manifest.version, alias, self.engine.name, self.engine.device)
+
+    def inline_rows(self, limit_ms: float) -> int:
+        """Rows in the largest batch that takes at most ``limit_ms``, as measured at warm-up."""
+        return max((rows for rows, ms in self.latency_ms.items() if ms <= limit_ms), default=0)
 
     async def release(self) -> None:
         """Wait for the last request, then free the engine."""
+        # The collector does not look at what was frozen: no cycles.
+        self.split = self.batcher.tap = None
         while self.users:  # noqa: ASYNC110 - once a version's life
             await asyncio.sleep(0.01)
         await self.batcher.close()
@@ -80,13 +108,29 @@ def load(store: Store, name: str, target: Target, settings: Settings, metrics: M
         engine,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
-        inline_rows=max((rows for rows, ms in latency_ms.items() if ms <= settings.inline_ms), default=0),
         seconds_per_row=latency_ms[1] / 1000,
         on_batch=recorder.batch,
     )
-    return Served(
+    served = Served(
         bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, latency_ms
     )
+    batcher.inline_rows = served.inline_rows(settings.inline_ms)
+    return served
+
+
+def try_out(store: Store, name: str, version: str, settings: Settings) -> None:
+    """Verify a version, and run its golden rows, without keeping it; slow, so call it in a thread.
+
+    Raises:
+        ServingError: It does not exist, is altered, or does not answer as it did in training.
+    """
+    bundle = store.open(name, version)
+    bundle.verify()
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    try:
+        check_golden(engine, bundle)
+    finally:
+        engine.close()
 
 
 def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int, enough_ms: float) -> dict[int, float]:

@@ -3,16 +3,22 @@
 Each is an environment variable with the prefix ``SERVING_``, such as ``SERVING_MAX_BATCH_ROWS=128``.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import ServingError
 from models.names import is_name
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
+
+
+# What RFC 6750 lets a bearer token hold.
+_SECRET = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_SECRET_LENGTH = 16
 
 
 class SettingsError(ServingError):
@@ -38,6 +44,10 @@ class Settings(BaseSettings):
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
         poll_s: Interval at which the alias document is looked at. Seconds.
         retry_s: Wait before a version that failed to load is tried again. Seconds.
+        admin_token: Opens the routes under /admin/; without it there are none.
+        api_keys: Any of them opens the prediction routes, comma-separated in the environment; empty for no keys.
+        canary_timeout_s: Longest wait for a candidate's answer before production answers. Seconds.
+        shadow_max_share: Largest share of one core for a worker's shadows.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
         log_level: Least severe level that is logged.
     """
@@ -59,13 +69,41 @@ class Settings(BaseSettings):
     inline_ms: float = Field(default=2.0, ge=0, le=1000)
     poll_s: float = Field(default=0.25, gt=0, le=60)
     retry_s: float = Field(default=30.0, gt=0, le=3600)
+    admin_token: SecretStr | None = None
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    canary_timeout_s: float = Field(default=1.0, gt=0, le=60)
+    shadow_max_share: float = Field(default=0.25, gt=0, le=1)
     drain_s: float = Field(default=2.0, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _some_key(cls, value: object) -> object:
+        if isinstance(value, str) and value.strip() and not value.replace(",", " ").strip():
+            raise ValueError("only commas; leave the variable out for no keys")
+        return value
+
+    @field_validator("admin_token", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("admin_token", "api_keys")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | tuple[SecretStr, ...] | None) -> object:
+        for secret in value if isinstance(value, tuple) else [value] if value else []:
+            text = secret.get_secret_value()
+            if len(text) < _SECRET_LENGTH or not _SECRET.fullmatch(text):
+                raise ValueError(
+                    f"each must have at least {_SECRET_LENGTH} characters, letters, digits and -._~+/= only. "
+                    "Make one with: openssl rand -hex 32"
+                )
+        return value
 
     @field_validator("models")
     @classmethod
@@ -93,5 +131,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = "SERVING_" + str(first["loc"][0]).upper() if first["loc"] else "SERVING_* settings"
-            received = f" Received: {first['input']!r}." if first["loc"] else ""
+            # A secret that is too short is one all the same.
+            shown = first["loc"] and first["loc"][0] not in {"admin_token", "api_keys"}
+            received = f" Received: {first['input']!r}." if shown else ""
             raise SettingsError(f"{name}: {first['msg']}.{received}") from None

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,10 +20,14 @@ from service.decode.json import decode_instances
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
 from service.errors import MediaTypeError, TooLargeError
+from service.served import Pin
 from service.settings import Settings
 
 JSON, NPY, FORM = "application/json", "application/x-npy", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg")
+
+Parameters = Sequence[tuple[str, str]]
+"""Names and values of a query string."""
 
 # A body with more of either takes over a millisecond to decode: long enough to be worth a thread.
 _INLINE_BYTES = 48 * 1024
@@ -142,16 +147,34 @@ def _picture_bytes(value: dict[str, Any], field: str) -> bytes:
         ) from None
 
 
-def decode_query(query: bytes, task: Task) -> int | None:
-    """``top_k`` of a query string, if given.
+def split_query(query: bytes) -> tuple[Pin | None, Parameters]:
+    """The version that a query string pins, if any, and its other parameters.
+
+    Raises:
+        InputError: More than one version or label, or an empty one.
+    """
+    pin, others = None, []
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in ("version", "label"):
+            others.append((name, value))
+            continue
+        if pin is not None or not value:
+            rule = "a request pins one version or one label"
+            raise InputError(f"query.{name}", rule, shorten(value), "Leave all but one out, or all for production.")
+        pin = Pin(**{name: value})
+    return pin, others
+
+
+def top_k_of(parameters: Parameters, task: Task) -> int | None:
+    """``top_k`` of a query string's parameters, if given.
 
     Raises:
         InputError: An unknown parameter, or a ``top_k`` that is no number from 1 to the number of classes.
     """
     top_k = None
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for name, value in parameters:
         if name != "top_k" or not isinstance(task, Classes):
-            known = "top_k" if isinstance(task, Classes) else "none for this model"
+            known = "version, label, top_k" if isinstance(task, Classes) else "version, label"
             raise InputError(f"query.{name[:40]}", f"known parameters: {known}", shorten(value), "Leave it out.")
         top_k = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
         if not 1 <= top_k <= len(task.labels):

@@ -16,6 +16,7 @@ from models.errors import (
     EngineError,
     InputError,
     ServingError,
+    StoreError,
     UnknownModelError,
     shorten,
 )
@@ -27,6 +28,7 @@ from service.errors import (
     NotReadyError,
     QueueFullError,
     TooLargeError,
+    UnauthorizedError,
     problem,
     status_of,
 )
@@ -39,6 +41,10 @@ TABLE = [
     (MethodError("GET", "POST"), 405),
     (TooLargeError("too large"), 413),
     (MediaTypeError("Content-Type"), 415),
+    (ConflictError("production points to another version"), 409),
+    (UnauthorizedError("This route needs an API key"), 401),
+    (BundleError("model.onnx does not match"), 422),
+    (StoreError("No space left"), 503),
     (INVALID, 422),
     (QueueFullError("cars", 0.2), 429),
     (EngineError("cuda://secret"), 500),
@@ -72,8 +78,12 @@ def test_no_error_of_a_request_is_missing_from_the_table() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, ServingError)
     }
-    never_answered = {ServingError, BundleError, ConfigError, ConflictError, ClientDisconnectError}
+    never_answered = {ServingError, ConfigError, ClientDisconnectError}
     assert raised - never_answered == {type(error) for error, _ in TABLE}
+
+
+def test_a_request_without_a_key_is_told_how_to_send_one() -> None:
+    assert told(UnauthorizedError("needs a key"))[1][b"www-authenticate"] == b'Bearer realm="keras-serving"'
 
 
 def test_a_broken_schema_names_field_rule_value_and_remedy() -> None:

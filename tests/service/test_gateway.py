@@ -55,7 +55,7 @@ class Held:
         self.engine, self.go, self.entered, self.runs = served.engine, threading.Event(), threading.Event(), 0
         self.name, self.device, self.in_flight = self.engine.name, self.engine.device, 1
         served.batcher._engine = self
-        served.batcher._inline_rows = 0
+        served.batcher.inline_rows = 0
 
     def run(self, rows: np.ndarray) -> np.ndarray:
         self.runs += 1
@@ -386,9 +386,11 @@ async def test_every_answer_and_refusal_is_counted_under_its_model_and_code(clie
     await client("GET", "/predict/cars")
     found = rendered(runtime.metrics)
     labels = 'model="cars",route="/predict/{model}"'
-    codes = {code: found[f'serving_requests_total{{code="{code}",{labels}}}'] for code in (200, 422, 405)}
+    codes = {
+        code: found[f'serving_requests_total{{alias="production",code="{code}",{labels}}}'] for code in (200, 422, 405)
+    }
     assert codes == {200: 1, 422: 1, 405: 1}
-    assert found['serving_requests_total{code="404",model="",route="unmatched"}'] == 1
+    assert found['serving_requests_total{alias="",code="404",model="",route="unmatched"}'] == 1
     assert found['serving_predictions_total{model="cars"}'] == 2
     assert found['serving_rejected_total{reason="invalid"}'] == 1
 

@@ -76,8 +76,8 @@ def reloads(loader: Loader, result: str, name: str = "cars") -> float:
     return loader.metrics.reloads.labels(name, result)._value.get()  # type: ignore[no-any-return]
 
 
-def info(loader: Loader, served: Served) -> float:
-    return loader.metrics.model_info.labels(*served.labels)._value.get()  # type: ignore[no-any-return]
+def info(loader: Loader, served: Served, alias: str = "production") -> float:
+    return loader.metrics.model_info.labels(*served.labels(alias))._value.get()  # type: ignore[no-any-return]
 
 
 def point(store: Store, version: str, digest: str, name: str = "cars") -> None:
@@ -225,7 +225,8 @@ async def test_a_bad_version_is_refused_and_the_old_one_answers_bit_for_bit_as_b
     np.testing.assert_array_equal(await answer(loader), before)
     assert BAD[how] in loader.problems()["cars"]
     assert reloads(loader, "failure") >= 1
-    assert info(loader, loader.find("cars")) == 1
+    await until(lambda: info(loader, loader.find("cars"), "fallback") == 1)
+    assert info(loader, loader.find("cars")) == 0, "it answers, but production is another one"
 
 
 async def test_a_version_that_failed_is_tried_again_and_served_once_it_is_whole(
@@ -374,7 +375,7 @@ class SlowEngine:
 def slow_down(served: Served) -> SlowEngine:
     slow = SlowEngine(served.engine)
     served.engine = served.batcher._engine = slow
-    served.batcher._inline_rows = 0
+    served.batcher.inline_rows = 0
     return slow
 
 
@@ -443,9 +444,9 @@ async def test_fast_models_run_on_the_loop_and_none_does_when_that_is_switched_o
     started: Started, settings: Settings
 ) -> None:
     loader = await started(settings.model_copy(update={"inline_ms": 1000.0}))
-    assert loader.find("cars").batcher._inline_rows == settings.max_batch_rows
+    assert loader.find("cars").batcher.inline_rows == settings.max_batch_rows
     loader = await started(settings.model_copy(update={"inline_ms": 0.0}))
-    assert loader.find("cars").batcher._inline_rows == 0
+    assert loader.find("cars").batcher.inline_rows == 0
 
 
 async def test_a_store_that_cannot_be_written_but_was_seeded_is_served(

@@ -55,24 +55,29 @@ def test_a_prediction_is_counted_once_in_every_metric() -> None:
     cars.answered(0.004, 0.0002, 0.001, 0.0001)
     cars.batch(3, 0.002)
     found = rendered(metrics)
-    labels = 'model="cars",route="/predict/{model}"'
-    assert found['serving_requests_total{code="200",' + labels + "}"] == 2
-    assert found[f"serving_request_duration_seconds_count{{{labels}}}"] == 2
-    assert found[f"serving_request_duration_seconds_sum{{{labels}}}"] == pytest.approx(0.008)
+    rest = 'model="cars",route="/predict/{model}"'
+    assert found[f'serving_requests_total{{alias="production",code="200",{rest}}}'] == 2
+    assert found[f'serving_request_duration_seconds_count{{alias="production",{rest}}}'] == 2
+    assert found[f'serving_request_duration_seconds_sum{{alias="production",{rest}}}'] == pytest.approx(0.008)
     assert found['serving_predictions_total{model="cars"}'] == 3
     assert found['serving_batch_size_sum{model="cars"}'] == 3
-    counts = {stage: found[f'serving_stage_duration_seconds_count{{model="cars",stage="{stage}"}}'] for stage in STAGES}
+    ours = 'alias="production",model="cars"'
+    counts = {stage: found[f'serving_stage_duration_seconds_count{{{ours},stage="{stage}"}}'] for stage in STAGES}
     assert counts == {"decode": 2, "queue": 2, "infer": 1, "encode": 2}
-    assert found['serving_stage_duration_seconds_sum{model="cars",stage="queue"}'] == pytest.approx(0.002)
+    assert found['serving_stage_duration_seconds_sum{alias="production",model="cars",stage="queue"}'] == pytest.approx(
+        0.002
+    )
 
 
 def test_a_refusal_is_counted_under_its_code_and_in_the_duration() -> None:
     metrics = Metrics()
     metrics.model("cars").refused(422, 0.003)
     found = rendered(metrics)
-    assert found['serving_requests_total{code="422",model="cars",route="/predict/{model}"}'] == 1
-    assert found['serving_request_duration_seconds_count{model="cars",route="/predict/{model}"}'] == 1
-    assert 'serving_requests_total{code="200",model="cars",route="/predict/{model}"}' not in found
+    assert found['serving_requests_total{alias="production",code="422",model="cars",route="/predict/{model}"}'] == 1
+    assert (
+        found['serving_request_duration_seconds_count{alias="production",model="cars",route="/predict/{model}"}'] == 1
+    )
+    assert 'serving_requests_total{alias="production",code="200",model="cars",route="/predict/{model}"}' not in found
 
 
 def test_rendering_twice_counts_nothing_twice() -> None:
@@ -81,9 +86,15 @@ def test_rendering_twice_counts_nothing_twice() -> None:
     assert rendered(metrics) == rendered(metrics)
 
 
-def test_a_model_has_one_recorder_whatever_its_version() -> None:
+def test_a_model_has_one_recorder_a_role_whatever_its_version() -> None:
     metrics = Metrics()
-    assert metrics.model("cars") is metrics.model("cars")
+    assert metrics.model("cars") is metrics.model("cars", "production")
+    metrics.model("cars", "candidate").refused(500, 0.1)
+    found = rendered(metrics)
+    assert found['serving_requests_total{alias="candidate",code="500",model="cars",route="/predict/{model}"}'] == 1
+    assert (
+        found['serving_request_duration_seconds_count{alias="production",model="cars",route="/predict/{model}"}'] == 0
+    )
 
 
 def test_requests_to_other_routes_have_their_route_and_no_model() -> None:
@@ -91,8 +102,8 @@ def test_requests_to_other_routes_have_their_route_and_no_model() -> None:
     metrics.other("/models", 200, 0.001)
     metrics.other(UNMATCHED, 404, 0.001)
     found = rendered(metrics)
-    assert found['serving_requests_total{code="200",model="",route="/models"}'] == 1
-    assert found['serving_requests_total{code="404",model="",route="unmatched"}'] == 1
+    assert found['serving_requests_total{alias="",code="200",model="",route="/models"}'] == 1
+    assert found['serving_requests_total{alias="",code="404",model="",route="unmatched"}'] == 1
 
 
 def test_names_follow_the_field() -> None:
@@ -146,11 +157,11 @@ def test_a_scrape_of_one_worker_has_the_sum_over_both(tmp_path: Path) -> None:
     other, scraped = worker(tmp_path, 3), worker(tmp_path, 5)
     found = scrape(scraped)
     scrape(other)
-    labels = 'model="cars",route="/predict/{model}"'
-    assert found['serving_requests_total{code="200",' + labels + "}"] == 8
-    assert found[f"serving_request_duration_seconds_count{{{labels}}}"] == 8
-    assert found[f'serving_request_duration_seconds_bucket{{le="0.005",{labels}}}'] == 8
-    assert found[f'serving_request_duration_seconds_bucket{{le="0.003",{labels}}}'] == 0
+    rest = 'model="cars",route="/predict/{model}"'
+    assert found[f'serving_requests_total{{alias="production",code="200",{rest}}}'] == 8
+    assert found[f'serving_request_duration_seconds_count{{alias="production",{rest}}}'] == 8
+    assert found[f'serving_request_duration_seconds_bucket{{alias="production",le="0.005",{rest}}}'] == 8
+    assert found[f'serving_request_duration_seconds_bucket{{alias="production",le="0.003",{rest}}}'] == 0
     assert found['serving_predictions_total{model="cars"}'] == 8
     assert found["serving_inflight{}"] == 8
     info = 'alias="production",device="cpu",engine="onnx",model="cars",version="v1"'

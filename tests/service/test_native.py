@@ -18,13 +18,20 @@ from models.errors import DecodeError, InputError
 from models.task import Task
 from service.errors import MediaTypeError, TooLargeError
 from service.protocols import native
-from service.protocols.native import FORM, JSON, NPY, Decoded, decode, decode_query, encode, media_types, predictions
+from service.protocols.native import FORM, JSON, NPY, Decoded, decode, encode, media_types, predictions
+from service.served import Pin
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, LABELS, SERIES, example_of, rows_of
 from tests.conftest import MakeBundle
 
 SETTINGS = Settings.load(max_request_rows=4, max_queue_rows=8, max_picture_pixels=10_000)
 PIXELS = rows_of(IMAGE, 1, seed=3)[0, :, :, 0]
+
+
+def top_k(query: bytes, task: Task) -> int | None:
+    pin, parameters = native.split_query(query)
+    assert pin is None
+    return native.top_k_of(parameters, task)
 
 
 def png(pixels: np.ndarray = PIXELS, kind: str = "PNG") -> bytes:
@@ -250,25 +257,37 @@ async def test_a_model_of_numbers_takes_no_pictures(content_type: str) -> None:
 
 
 def test_top_k_is_read_from_the_query() -> None:
-    assert decode_query(b"top_k=2", IMAGE) == 2
-    assert decode_query(b"top_k=3", IMAGE) == len(LABELS)
-    assert decode_query(b"", IMAGE) is None
+    assert top_k(b"top_k=2", IMAGE) == 2
+    assert top_k(b"top_k=3", IMAGE) == len(LABELS)
+    assert top_k(b"", IMAGE) is None
 
 
 @pytest.mark.parametrize("value", ["0", "4", "-1", "1.0", "all", "", "%C2%B2", "9" * 100, "1_0", "%00"])
 def test_a_top_k_that_makes_no_sense_is_refused(value: str) -> None:
     with pytest.raises(InputError) as caught:
-        decode_query(f"top_k={value}".encode(), IMAGE)
+        top_k(f"top_k={value}".encode(), IMAGE)
     assert caught.value.field == "query.top_k"
     assert caught.value.rule == "must be a number from 1 to 3"
 
 
 def test_an_unknown_parameter_is_refused_by_name() -> None:
     with pytest.raises(InputError) as caught:
-        decode_query(b"topk=2", IMAGE)
+        top_k(b"topk=2", IMAGE)
     assert caught.value.field == "query.topk"
-    with pytest.raises(InputError, match="none for this model"):
-        decode_query(b"top_k=2", CARS)
+    with pytest.raises(InputError, match=r"known parameters: version, label\. Received"):
+        top_k(b"top_k=2", CARS)
+
+
+@pytest.mark.parametrize(("query", "pin"), [(b"version=1", Pin(version="1")), (b"label=blue", Pin(label="blue"))])
+def test_a_request_may_pin_a_version_or_a_label_beside_other_parameters(query: bytes, pin: Pin) -> None:
+    assert native.split_query(query) == (pin, [])
+    assert native.split_query(query + b"&top_k=2") == (pin, [("top_k", "2")])
+
+
+@pytest.mark.parametrize("query", [b"version=1&label=a", b"version=1&version=1", b"label=", b"version"])
+def test_a_request_that_pins_more_than_one_version_or_none_is_refused(query: bytes) -> None:
+    with pytest.raises(InputError, match=r"query\.(version|label): a request pins one version or one label"):
+        native.split_query(query)
 
 
 def test_top_k_keeps_the_most_probable_classes_most_probable_first() -> None:

@@ -9,6 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from models.errors import InputError
 from models.task import ImageClassification, Number, SequenceForecast, Task
+from service.admin import ORDERS
 from service.openapi import openapi_document
 from service.runtime import Runtime
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, example_of, rows_of
@@ -50,6 +51,14 @@ def test_the_document_is_valid(document: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(document).validate()
 
 
+def test_the_administration_is_described_where_there_is_one(document: dict[str, Any]) -> None:
+    assert not [path for path in document["paths"] if path.startswith("/admin")]
+    with_admin = openapi_document([], admin=ORDERS)
+    OpenAPIV31SpecValidator(with_admin).validate()
+    described = {path.rpartition("/")[2] for path in with_admin["paths"] if path.startswith("/admin/models/{model}/")}
+    assert described == set(ORDERS)
+
+
 def test_without_a_model_the_document_is_valid_too() -> None:
     OpenAPIV31SpecValidator(openapi_document([])).validate()
 
@@ -68,7 +77,8 @@ def test_every_status_of_the_problem_table_is_described(document: dict[str, Any]
     from service.errors import STATUS
 
     described = set(document["paths"]["/predict/cars"]["post"]["responses"])
-    assert described == {str(status) for _, status, _ in STATUS} | {"200"}
+    only_of_the_administration = {"409"}
+    assert described == {str(status) for _, status, _ in STATUS} - only_of_the_administration | {"200"}
 
 
 async def test_every_route_of_the_service_is_described(client: Client) -> None:
@@ -76,7 +86,7 @@ async def test_every_route_of_the_service_is_described(client: Client) -> None:
 
     described = set((await client("GET", "/openapi.json")).json["paths"])
     not_for_people = {"/schema.json", "/docs.json", "/static_content"}
-    assert (_OWNED | set(_BENTOML) | {"/models/{model}"}) - not_for_people <= described
+    assert (_OWNED | set(_BENTOML) | {"/models/{model}", "/models/{model}/compare"}) - not_for_people <= described
     assert {"/predict/cars", "/predict/clothes", "/predict/heat"} <= described
 
 

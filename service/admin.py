@@ -1,0 +1,230 @@
+"""Administration over HTTP: promote, rollback, load, unload, canary, shadow. Absent unless a token is set.
+
+Each change is one of the store's, so that every worker, and every server on the same store, follows it. The answer
+comes when this worker does, or says why it does not.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from models.errors import BundleError, EngineError, InputError, shorten
+from models.store import CANDIDATE, PRODUCTION, Aliases, Canary, Traffic
+from service.access import Secrets
+from service.errors import ClientDisconnectError, TooLargeError
+from service.replies import json_response
+from service.runtime import Runtime
+from service.served import try_out
+
+logger = logging.getLogger(__name__)
+
+ADMIN_ROUTE = "/admin/models/{model}/"
+_MAX_BODY_BYTES = 16 * 1024
+_WAIT_S = 10.0
+
+
+class _Order(BaseModel):
+    """What a body may say; ``reason`` goes into the log of changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    reason: str = Field(default="", max_length=500)
+
+
+class Promote(_Order):
+    """``version`` becomes production's, if that is ``expect`` until then."""
+
+    version: str = Field(max_length=80)
+    expect: str | None = Field(default=None, max_length=80)
+
+
+class Rollback(_Order):
+    """Production becomes what it was before, if it is ``expect`` until then."""
+
+    expect: str | None = Field(default=None, max_length=80)
+
+
+class Load(_Order):
+    """``version`` is kept loaded under ``label``, for pinned requests, a canary or a shadow."""
+
+    version: str = Field(max_length=80)
+    label: str = Field(default=CANDIDATE, max_length=63)
+
+
+class Unload(_Order):
+    """``label`` points to nothing any more."""
+
+    label: str = Field(default=CANDIDATE, max_length=63)
+
+
+class StartCanary(_Order):
+    """The candidate answers ``percent`` of the requests; 0 ends it. The other members are those of `Canary`."""
+
+    percent: float = Field(ge=0, le=50)
+    requests: int = Field(default=500, ge=50, le=1_000_000)
+    error_factor: float = Field(default=2.0, ge=1)
+    p99_factor: float = Field(default=2.0, ge=1)
+
+
+class SetShadow(_Order):
+    """Whether the candidate gets production's batches too."""
+
+    on: bool = True
+
+
+ORDERS: dict[str, type[_Order]] = {
+    "promote": Promote,
+    "rollback": Rollback,
+    "load": Load,
+    "unload": Unload,
+    "canary": StartCanary,
+    "shadow": SetShadow,
+}
+"""Action, the last part of the path -> what its body says."""
+
+
+class Admin:
+    """The actions, on behalf of one worker.
+
+    Args:
+        runtime: Its store is changed, and its loader follows.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._store = runtime.loader.store
+        token = runtime.settings.admin_token
+        self._token = Secrets([token] if token else [], "the administration's token, as Authorization: Bearer TOKEN")
+        # A version that is tried out needs the memory of one more.
+        self._trial = asyncio.Semaphore(1)
+
+    def routes(self) -> list[Route]:
+        """One route an action."""
+        return [Route(ADMIN_ROUTE + action, self._endpoint(action), methods=["POST"]) for action in ORDERS]
+
+    def _endpoint(self, action: str) -> Callable[[Request], Awaitable[Response]]:
+        change: Callable[[str, Any, str], Awaitable[dict[str, Any]]] = getattr(self, f"_{action}")
+
+        async def call(request: Request) -> Response:
+            self._token.check(request.scope["headers"])
+            order = await _read(request, ORDERS[action])
+            name = request.path_params["model"]
+            who = f"admin@{request.client.host if request.client else 'unknown'}"
+            answer = await change(name, order, who)
+            logger.info("%s: %s of %s at revision %d", who, action, name, answer["revision"])
+            return json_response({"model": name, "action": action} | answer)
+
+        return call
+
+    async def _promote(self, name: str, order: Promote, who: str) -> dict[str, Any]:
+        return await self._set_alias(name, PRODUCTION, order, order.expect, who)
+
+    async def _load(self, name: str, order: Load, who: str) -> dict[str, Any]:
+        return await self._set_alias(name, order.label, order, None, who)
+
+    async def _set_alias(
+        self, name: str, alias: str, order: Promote | Load, expect: str | None, who: str
+    ) -> dict[str, Any]:
+        version = order.version
+        before = (await asyncio.to_thread(self._store.aliases)).target(name, alias)
+        if before is not None and expect is None:
+            # So that of two changes at once the later one is told.
+            expect = before.version
+        if version not in {served.manifest.version for served in self._runtime.loader.named(name).values()}:
+            async with self._trial:
+                try:
+                    await asyncio.to_thread(try_out, self._store, name, version, self._runtime.settings)
+                except EngineError as error:
+                    raise BundleError(str(error)) from None
+        document = await asyncio.to_thread(
+            self._store.set_alias, name, version, alias, expect=expect, who=who, reason=order.reason
+        )
+        return await self._followed(name, document, alias, version)
+
+    async def _rollback(self, name: str, order: Rollback, who: str) -> dict[str, Any]:
+        document = await asyncio.to_thread(
+            self._store.rollback, name, expect=order.expect, who=who, reason=order.reason
+        )
+        target = document.target(name)
+        return await self._followed(name, document, PRODUCTION, target.version if target else "")
+
+    async def _unload(self, name: str, order: Unload, who: str) -> dict[str, Any]:
+        document = await asyncio.to_thread(self._store.remove_alias, name, order.label, who=who, reason=order.reason)
+        return await self._followed(name, document, order.label, "")
+
+    async def _canary(self, name: str, order: StartCanary, who: str) -> dict[str, Any]:
+        figures = order.model_dump(exclude={"reason"})
+        return await self._set_traffic(name, "canary", Canary(**figures) if order.percent else None, order, who)
+
+    async def _shadow(self, name: str, order: SetShadow, who: str) -> dict[str, Any]:
+        return await self._set_traffic(name, "shadow", order.on, order, who)
+
+    async def _set_traffic(
+        self, name: str, member: Literal["canary", "shadow"], value: Canary | bool | None, order: _Order, who: str
+    ) -> dict[str, Any]:
+        def change() -> Aliases:
+            before = self._store.aliases()
+            candidate = before.target(name, CANDIDATE)
+            traffic = before.traffic.get(name, Traffic()).model_copy(update={member: value})
+            expect = candidate.version if candidate else None
+            return self._store.set_traffic(name, traffic, expect=expect, who=who, reason=order.reason)
+
+        document = await asyncio.to_thread(change)
+        candidate = document.target(name, CANDIDATE)
+        answer = await self._followed(name, document, CANDIDATE, candidate.version if candidate else "")
+        return answer | {"traffic": document.traffic.get(name, Traffic()).model_dump(mode="json")}
+
+    async def _followed(self, name: str, document: Aliases, alias: str, version: str) -> dict[str, Any]:
+        """Wait until this worker follows ``document``; say whether ``alias`` now means ``version`` here."""
+        loader = self._runtime.loader
+
+        def meant() -> str:
+            served = loader.named(name).get(alias)
+            return served.manifest.version if served else ""
+
+        def over() -> bool:
+            followed = loader.document.revision >= document.revision
+            return followed and (meant() == version or alias in loader.failures_of(name))
+
+        loader.look()
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                while not over():  # noqa: ASYNC110 - two parties, one of which is an administrator
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            pass
+        answer = {"alias": alias, "version": version, "revision": document.revision, "serving": meant() == version}
+        if not answer["serving"]:
+            failure = loader.failures_of(name).get(alias)
+            answer["reason"] = failure.reason if failure else loader.problems().get("aliases", "not loaded yet")
+        return answer
+
+
+async def _read(request: Request, kind: type[_Order]) -> _Order:
+    """The body as ``kind``.
+
+    Raises:
+        TooLargeError: Above 16 KiB.
+        InputError: Not JSON, or a member is missing, unknown or wrong.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise TooLargeError(f"A body has at most {_MAX_BODY_BYTES} bytes. Received: more. Send less.")
+    except ClientDisconnect:
+        raise ClientDisconnectError from None
+    try:
+        return kind.model_validate_json(bytes(body) or b"{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        members = ", ".join(kind.model_fields)
+        raise InputError(where, first["msg"], shorten(first["input"]), f"Members: {members}.") from None

@@ -1,0 +1,177 @@
+"""Which loaded version answers a request that pins none: production, or the candidate for a canary's share.
+
+A canary hurts nobody: what the candidate fails, production answers, and the failure counts against the candidate.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from hashlib import blake2b
+from time import perf_counter
+
+from models.errors import ServingError
+from models.store import CANDIDATE, Canary, Store, Target, Traffic
+from service.errors import ClientDisconnectError, status_of
+from service.judge import Judge
+from service.metrics import Metrics
+from service.served import Served
+from service.settings import Settings
+from service.shadow import Shadows
+
+logger = logging.getLogger(__name__)
+
+KEY_HEADER = b"x-canary-key"
+_GOLDEN = 0.6180339887498949
+
+Ask = Callable[[Served], Awaitable[bytes]]
+
+
+class Split:
+    """One canary in one worker.
+
+    Args:
+        production: Answers what the candidate does not.
+        candidate: Answers its share.
+        canary: The share, and when it ends.
+        timeout_s: Longest wait for the candidate before production answers.
+        on_failure: Called when the candidate failed what production answered.
+        on_verdict: Called once with the reason why the canary must end.
+    """
+
+    def __init__(
+        self,
+        production: Served,
+        candidate: Served,
+        canary: Canary,
+        *,
+        timeout_s: float,
+        on_failure: Callable[[], None],
+        on_verdict: Callable[["Split", str], None],
+    ) -> None:
+        self.production, self.candidate, self.canary = production, candidate, canary
+        self._timeout_s = timeout_s
+        self._on_failure, self._on_verdict = on_failure, on_verdict
+        self._judge = Judge(canary)
+        self._spread = 0.0
+        # Another candidate tries its luck with other clients.
+        self._salt = f"{candidate.manifest.name}:{candidate.manifest.version}:".encode()
+
+    def takes(self, key: bytes | None) -> bool:
+        """Whether the candidate answers: by the key's hash, the same in every worker; without one evenly spread."""
+        if key is None:
+            # Multiples of the golden ratio, modulo 1, lie as evenly as any sequence can.
+            self._spread = place = (self._spread + _GOLDEN) % 1.0
+        else:
+            place = int.from_bytes(blake2b(self._salt + key, digest_size=8).digest()) / 2**64
+        return place * 100 < self.canary.percent
+
+    async def answer(self, headers: Iterable[tuple[bytes, bytes]], ask: Ask) -> bytes:
+        """The answer of whichever version is to give it; of production where the candidate fails.
+
+        Raises:
+            ServingError: Production cannot answer either.
+        """
+        if not self.takes(next((value for name, value in headers if name == KEY_HEADER), None)):
+            return await self._ask_production(ask)
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await ask(self.candidate)
+        except ClientDisconnectError:
+            raise
+        except Exception as error:
+            took = perf_counter() - started
+            # Fails here too: then the request is to blame, not the candidate.
+            answer = await ask(self.production)
+            logger.warning("%s failed what production answered: %s", self._salt[:-1].decode(), error or "too late")
+            self._on_failure()
+            self._conclude(self._judge.candidate(took, failed=True))
+        else:
+            self._conclude(self._judge.candidate(perf_counter() - started))
+        return answer
+
+    async def _ask_production(self, ask: Ask) -> bytes:
+        started = perf_counter()
+        try:
+            answer = await ask(self.production)
+        except Exception as error:
+            if status_of(error) >= 500:
+                self._judge.production(perf_counter() - started, failed=True)
+            raise
+        self._judge.production(perf_counter() - started)
+        return answer
+
+    def _conclude(self, verdict: str | None) -> None:
+        # Requests under way may reach the same verdict once more.
+        if verdict is not None and self.production.split is self:
+            self._on_verdict(self, verdict)
+
+
+class Router:
+    """Gives each model's candidate what the alias document wants it to get."""
+
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics) -> None:
+        self._settings, self._store, self._metrics = settings, store, metrics
+        self.shadows = Shadows(metrics, settings.shadow_max_share)
+        # Canaries that this worker ended, until the document says so too.
+        self._ended: dict[str, tuple[Target, Canary]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def apply(self, name: str, production: Served | None, candidate: Served | None, traffic: Traffic) -> None:
+        """Begin, go on with, or end the canary and the shadow of ``name``."""
+        if traffic.canary is None:
+            self._ended.pop(name, None)
+        if production is None or candidate is None or candidate is production:
+            traffic = Traffic()
+        if traffic.shadow and production and candidate:
+            self.shadows.begin(name, production, candidate)
+        else:
+            self.shadows.end(name)
+        if production is None:
+            return
+        canary = traffic.canary
+        if canary is None or candidate is None or self._ended.get(name) == (_target(candidate), canary):
+            production.split = None
+        elif production.split is None or (production.split.candidate, production.split.canary) != (candidate, canary):
+            production.split = Split(
+                production,
+                candidate,
+                canary,
+                timeout_s=self._settings.canary_timeout_s,
+                on_failure=self._metrics.canary_failures.labels(name).inc,
+                on_verdict=self._roll_back,
+            )
+            logger.info("%s %s: canary of %g %%", name, candidate.manifest.version, canary.percent)
+
+    def _roll_back(self, split: Split, reason: str) -> None:
+        """End the canary here at once, then in the document for all workers. The candidate keeps its alias."""
+        name = split.candidate.manifest.name
+        split.production.split = None
+        self._ended[name] = (_target(split.candidate), split.canary)
+        self._metrics.canary_rollbacks.labels(name).inc()
+        logger.error("%s %s: the canary is rolled back: %s", name, split.candidate.manifest.version, reason)
+        task = asyncio.get_running_loop().create_task(
+            asyncio.to_thread(self._write, name, split.candidate.manifest.version, reason), name=f"rollback-{name}"
+        )
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    def _write(self, name: str, version: str, reason: str) -> None:
+        try:
+            document = self._store.aliases()
+            candidate, traffic = document.target(name, CANDIDATE), document.traffic.get(name, Traffic())
+            if traffic.canary is None or candidate is None or candidate.version != version:
+                return  # Another worker was first, or somebody chose another candidate.
+            ended = traffic.model_copy(update={"canary": None})
+            self._store.set_traffic(name, ended, expect=version, who="service", reason=reason)
+        except (ServingError, OSError) as error:
+            logger.error("the end of the canary of %s is this worker's only: %s", name, error)  # noqa: TRY400
+
+    async def close(self) -> None:
+        """Wait for what is being written, and end the shadows' thread."""
+        await asyncio.gather(*self._writing)
+        await self.shadows.close()
+
+
+def _target(served: Served) -> Target:
+    return Target(version=served.manifest.version, digest=served.digest)
