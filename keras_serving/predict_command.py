@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from keras_serving.inputs import files_of, instances_of
-from keras_serving.models_commands import find_bundle, open_store
+from keras_serving.stores import find_bundle, open_store
 from models.bundle import Bundle
 from models.engines import Engine, open_engine
 from models.errors import ServingError

@@ -4,37 +4,17 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_serving.main import run
 from models.store import Store
-from tests.bundles import CARS, CHURN, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
+from tests.bundles import CARS, CHURN, IMAGE, SERIES, make_bundle, rows_of, run_offline
+from tests.keras_serving.conftest import Cli
 
-Cli = Callable[..., tuple[int, str, str]]
 RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
-
-
-@pytest.fixture
-def cli(
-    home: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Cli:
-    """Runs a command line: exit status, standard output, standard error."""
-    monkeypatch.setenv("SERVING_HOME", str(home))
-    monkeypatch.setenv("SERVING_PRETRAINED", str(shipped))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(list(arguments))
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize(
@@ -48,12 +28,6 @@ def cli(
         (["train", "transformer"], "Known: cnn, dnn, lstm, regressor"),
         (["train", "dnn", "--name", "Has Space"], "lower case letters"),
         (["train", "dnn", "--config", "missing.toml"], "does not exist"),
-        (["models", "show", "nope"], "Known models: cars, clothes, heat"),
-        (["models", "promote", "cars", "../../etc"], "Known versions: 2026"),
-        (["models", "promote", "cars"], "Missing argument 'VERSION'"),
-        (["models", "import", "missing.keras", "--name", "x", "--labels", "a,b"], "does not exist"),
-        (["models", "import", __file__, "--name", "x"], "needs --labels"),
-        (["models", "import", __file__, "--name", "Bad Name", "--labels", "a,b"], "lower case letters"),
         (["predict", "cars"], "Missing argument 'FILES...'"),
         (["predict", "cars", "missing.json"], "does not exist"),
         (["predict", "cars", ".", "--output", "x.xlsx"], ".csv or .jsonl"),
@@ -80,38 +54,6 @@ def test_no_arguments_print_the_help(cli: Cli) -> None:
     assert status == 2
     for command in ("serve", "train", "predict", "models"):
         assert command in out
-
-
-def test_models_list_shows_each_version_and_which_is_served(cli: Cli, home: Path, tmp_path: Path) -> None:
-    newer = Store(home).add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
-    status, out, _ = cli("models", "list", "--json")
-    rows = {(row["name"], row["version"]): row["alias"] for row in json.loads(out)}
-    assert status == 0
-    assert rows[("cars", newer.manifest.version)] == ""
-    assert sorted(rows.values()) == ["", "production", "production", "production"]
-    assert newer.manifest.version in cli("models", "list")[1]
-
-
-def test_models_promote_moves_production_and_says_from_where(cli: Cli, home: Path, tmp_path: Path) -> None:
-    store = Store(home)
-    before = store.aliases().target("cars")
-    newer = store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
-    status, out, _ = cli("models", "promote", "cars", newer.manifest.version)
-    assert before is not None
-    assert (status, out) == (0, f"cars: {before.version} -> {newer.manifest.version}\n")
-    assert json.loads(cli("models", "show", "cars")[1])["version"] == newer.manifest.version
-    assert json.loads(cli("models", "show", "cars", before.version)[1])["version"] == before.version
-
-
-def test_promoting_an_altered_version_fails_and_changes_nothing(cli: Cli, home: Path, tmp_path: Path) -> None:
-    store = Store(home)
-    newer = store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=5, created=CREATED + timedelta(days=1)).path)
-    (newer.path / "model.onnx").write_bytes(b"altered")
-    before = store.aliases()
-    status, _, err = cli("models", "promote", "cars", newer.manifest.version)
-    assert (status, len(err.splitlines())) == (1, 1)
-    assert "sha256" in err
-    assert store.aliases() == before
 
 
 def test_predict_prints_one_record_as_the_graph_answers_it(cli: Cli, home: Path, tmp_path: Path) -> None:
@@ -227,27 +169,6 @@ def test_predict_says_what_is_wrong_with_a_file(cli: Cli, tmp_path: Path, name: 
     status, _, err = cli("predict", "cars", name)
     assert (status, len(err.splitlines())) == (2, 1)
     assert says in err
-
-
-def test_a_keras_file_is_imported_into_service_and_its_labels_do_not_change_silently(
-    cli: Cli, home: Path, tmp_path: Path
-) -> None:
-    import keras
-
-    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
-    keras.Sequential([keras.Input((28, 28)), *layers]).save(tmp_path / "theirs.keras")
-    importing = ("models", "import", "theirs.keras", "--name", "theirs")
-    status, out, err = cli(*importing, "--labels", "bag,boot,coat")
-    assert (status, err) == (0, "")
-    assert "is the production version" in out
-    Image.fromarray(rows_of(IMAGE, 1)[0, :, :, 0]).save(tmp_path / "a.png")
-    assert json.loads(cli("predict", "theirs", "a.png")[1])["label"] in ("bag", "boot", "coat")
-    status, _, err = cli(*importing, "--labels", "coat,boot,bag")
-    assert status == 1
-    assert "labels" in err
-    assert "--breaking" in err
-    assert cli(*importing, "--labels", "coat,boot,bag", "--breaking")[0] == 0
-    assert len(Store(home).versions("theirs")) >= 1
 
 
 def test_training_without_its_packages_says_what_to_install() -> None:
