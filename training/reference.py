@@ -9,6 +9,8 @@ import numpy as np
 from models.task import Category, Classes, ImageClassification, Number, Records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from models.task import Task
@@ -28,25 +30,7 @@ def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> d
         `{"version": 1, "rows": n, "inputs": [...], "outputs": [...]}`; each entry has a `name`, a `unit`, and either
         `edges` (k + 1) with `counts` (k; values beyond an end belong to the end's bin), or `values` with `counts`.
     """
-    document: dict[str, Any] = {"version": 1, "rows": len(rows)}
-    if isinstance(task, ImageClassification):
-        flat = rows.reshape(len(rows), -1)
-        document["inputs"] = [
-            _histogram("pixel_intensity", None, flat, edges=np.linspace(0, 256, 17)),
-            _histogram("picture_mean", None, flat.mean(axis=1)),
-            _histogram("picture_spread", None, flat.std(axis=1)),
-        ]
-    elif isinstance(task, Records):
-        document["inputs"] = [_column(field, rows[:, index]) for index, field in enumerate(task.fields)]
-    else:
-        document["inputs"] = []
-        for index, channel in enumerate(task.channels):
-            series = rows[:, :, index]
-            document["inputs"] += [
-                _histogram(f"{channel.name}_level", channel.unit, series.mean(axis=1)),
-                _histogram(f"{channel.name}_spread", channel.unit, series.std(axis=1)),
-                _histogram(f"{channel.name}_last", channel.unit, series[:, -1]),
-            ]
+    document: dict[str, Any] = {"version": 1, "rows": len(rows), "inputs": inputs(task, rows)}
     if isinstance(task, Classes):
         document["outputs"] = [
             _counts("label", task.labels, outputs.argmax(axis=1)),
@@ -60,13 +44,46 @@ def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> d
     return document
 
 
-def _column(field: Number | Category, values: NDArray[Any]) -> dict[str, Any]:
+def inputs(task: Task, rows: NDArray[Any], like: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Statistics of what goes in, one entry a feature, as `reference` describes them.
+
+    Args:
+        task: Of the model.
+        rows: (n, ...), as the model takes them.
+        like: Such entries of other rows, whose bins are used.
+    """
+    edges = {entry["name"]: np.array(entry["edges"]) for entry in like if "edges" in entry}
+
+    def histogram(name: str, unit: str | None, values: NDArray[Any]) -> dict[str, Any]:
+        return _histogram(name, unit, values, edges=edges.get(name))
+
+    if isinstance(task, ImageClassification):
+        flat = rows.reshape(len(rows), -1)
+        return [
+            _histogram("pixel_intensity", None, flat, edges=np.linspace(0, 256, 17)),
+            histogram("picture_mean", None, flat.mean(axis=1)),
+            histogram("picture_spread", None, flat.std(axis=1)),
+        ]
+    if isinstance(task, Records):
+        return [_column(field, rows[:, index], edges.get(field.name)) for index, field in enumerate(task.fields)]
+    found = []
+    for index, channel in enumerate(task.channels):
+        series = rows[:, :, index]
+        found += [
+            histogram(f"{channel.name}_level", channel.unit, series.mean(axis=1)),
+            histogram(f"{channel.name}_spread", channel.unit, series.std(axis=1)),
+            histogram(f"{channel.name}_last", channel.unit, series[:, -1]),
+        ]
+    return found
+
+
+def _column(field: Number | Category, values: NDArray[Any], edges: NDArray[np.float64] | None) -> dict[str, Any]:
     """Statistics of one field; `missing` counts the absent values where the field may lack one."""
     present = values[~np.isnan(values)]
     if isinstance(field, Category):
         statistics = _counts(field.name, field.values, present.astype(int))
     else:
-        statistics = _histogram(field.name, field.unit, present)
+        statistics = _histogram(field.name, field.unit, present, edges)
     return statistics | ({"missing": len(values) - len(present)} if field.missing else {})
 
 
@@ -80,7 +97,8 @@ def _histogram(
         low, high = (low, high) if high > low else (low - 0.5, low + 0.5)
         edges = np.unique([float(f"{edge:.4g}") for edge in np.linspace(low, high, _BINS + 1)])
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-    mean, deviation = (float(f"{number:.6g}") for number in (values.mean(), values.std()))
+    moments = (values.mean(), values.std()) if len(values) else (0.0, 0.0)
+    mean, deviation = (float(f"{number:.6g}") for number in moments)
     histogram = {"edges": edges.tolist(), "counts": counts.tolist()}
     return {"name": name, "unit": unit, "mean": mean, "deviation": deviation, **histogram}
 
