@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.errors import ConfigError
 from training import baselines
 from training.calibrate import calibrate
 from training.evaluate import evaluate, scale_of
 from training.export import predict
 from training.fit import History, fit, seed_everything
 from training.split import Part, folds
+from training.transfer import fit_from
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from models.task import Task
     from training.config import TrainConfig
     from training.split import Split
+    from training.transfer import Start
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,28 @@ class Fitted:
 
 
 def build_and_fit(
-    definition: Architecture, task: Task, split: Split, config: TrainConfig, *, checkpoints: Path | None = None
+    definition: Architecture,
+    task: Task,
+    split: Split,
+    config: TrainConfig,
+    *,
+    checkpoints: Path | None = None,
+    start: Start | None = None,
 ) -> Fitted:
-    """Fit on the training rows and calibrate on held-out ones.
+    """Fit on the training rows, from scratch or from a version's weights, and calibrate on held-out ones.
 
     With folds, training and validation rows are one: each fold is held out once, all held-out answers calibrate, and
     one more fit sees every row.
+
+    Raises:
+        ConfigError: Another version to begin with than the configuration says.
     """
+    if config.transfer.parent != (start.name if start else ""):
+        raise ConfigError(f"transfer.parent is {config.transfer.parent!r}: begin with that version, with --from")
     if config.folds:
         return _cross_fitted(definition, task, split, config, checkpoints)
     held_out = split.validation
-    facts, model, history = fit_once(definition, task, config, (split.train, held_out), checkpoints)
+    facts, model, history = fit_once(definition, task, config, (split.train, held_out), checkpoints, start=start)
     outputs = predict(model, held_out.rows)
     facts = {**facts, **calibrate(definition, task, facts, held_out, outputs)}
     model = _rebuilt(definition, task, config, facts, model)
@@ -102,6 +116,8 @@ def fit_once(
     config: TrainConfig,
     parts: tuple[Part, Part | None],
     checkpoints: Path | None,
+    *,
+    start: Start | None = None,
 ) -> tuple[Facts, keras.Model, History]:
     """Fit on the first of `parts`, watched on the second; not calibrated."""
     train, held_out = parts
@@ -112,8 +128,10 @@ def fit_once(
     def lesson(part: Part) -> tuple[NDArray[Any], NDArray[np.float32]]:
         return part.rows, definition.targets(task, facts, part.rows, part.values)
 
-    watched = lesson(held_out) if held_out else None
-    history = fit(model, lesson(train), watched, config.fit, seed=config.seed, checkpoints=checkpoints)
+    lessons = lesson(train), lesson(held_out) if held_out else None
+    if start is not None:
+        return facts, model, fit_from(start, model, task, lessons, config, checkpoints=checkpoints)
+    history = fit(model, *lessons, config.fit, seed=config.seed, checkpoints=checkpoints)
     return facts, model, history
 
 

@@ -56,6 +56,28 @@ class Augment(BaseModel):
     erase: float = Field(0.0, ge=0, le=1)
 
 
+class TransferConfig(BaseModel):
+    """How training goes on from another version's weights.
+
+    Attributes:
+        parent: `name:version` of it, as `--from` says; empty where training begins from scratch.
+        frozen_epochs: Passes in which the head for other classes learns alone, on a frozen body, before the fit.
+        rate: What the fit's learning rate is multiplied by.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent: str = ""
+    frozen_epochs: int = Field(10, ge=0)
+    rate: float = Field(0.3, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _combine(self) -> Self:
+        if not self.parent and self != type(self).model_construct():
+            raise ValueError("transfer is of a fit that begins with a version: name it with --from")
+        return self
+
+
 class FitConfig(BaseModel):
     """How the weights are found.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from models import UnknownArchitectureError, architecture
 from models.errors import ConfigError
-from training.choices import CLASS_LOSSES, VALUE_LOSSES, Augment, FitConfig
+from training.choices import CLASS_LOSSES, OWNED, VALUE_LOSSES, Augment, FitConfig, TransferConfig
 from training.overrides import known_keys, overridden
 
 __all__ = ["Augment", "ConfigError", "FitConfig", "TrainConfig", "config_path", "load_config", "make_config"]
@@ -33,6 +33,7 @@ class TrainConfig(BaseModel):
         train_rows: Train on only so many of the training rows, at random; the held-out rows stay as they are.
         model: The architecture's hyperparameters.
         fit: How the weights are found.
+        transfer: The version whose weights training goes on from, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class TrainConfig(BaseModel):
     train_rows: int | None = Field(None, ge=10)
     model: SerializeAsAny[BaseModel]
     fit: FitConfig = FitConfig()
+    transfer: TransferConfig = TransferConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +64,11 @@ class TrainConfig(BaseModel):
             what = "early_stopping" if self.fit.early_stopping else 'schedule = "plateau"'
             raise ValueError(
                 f"fit.{what} watches held-out rows, but folds = {self.folds} ends with a fit on all: set folds = 0"
+            )
+        if self.folds and self.transfer.parent:
+            raise ValueError(
+                f"folds = {self.folds} judges each fold by the others, and {self.transfer.parent} may have seen "
+                "all of them: set folds = 0"
             )
         definition = architecture(self.architecture)
         if self.dataset != definition.dataset:
@@ -126,6 +133,38 @@ def make_config(
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{source}: {_said(error.errors()[0], known)}") from None
+
+
+def settings_between(base: TrainConfig, config: TrainConfig) -> list[str]:
+    """`key=value` for each setting that makes `config` of `base`, the version to begin with apart (`--from` says it).
+
+    Where an optimizer or schedule differs, the numbers that were chosen for it are all there: `training.overrides`
+    forgets the base's.
+    """
+    ours, theirs = (dict(_numbers(one.model_dump(mode="json"))) for one in (config, base))
+    forgotten = {
+        f"fit.{name}"
+        for owner, names in OWNED.items()
+        for name in names
+        if ours[f"fit.{owner}"] != theirs[f"fit.{owner}"]
+    }
+    return [
+        f"{key}={json.dumps(value)}"
+        for key, value in ours.items()
+        # TOML has no null: a setting that is none is none by default.
+        if value is not None and (value != theirs.get(key) or key in forgotten) and key not in _ELSEWHERE
+    ]
+
+
+_ELSEWHERE = ("architecture", "dataset", "transfer.parent")
+
+
+def _numbers(document: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{path}{name}.")
+        else:
+            yield path + name, value
 
 
 def _said(first: Any, known: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from training.evaluate import append_to_ledger, evaluate, lines, scale_of
 from training.export import predict
 from training.publish import Run, publish
 from training.soundness import refuse_unsound
+from training.transfer import refuse_known, refuse_unsuited
 from training.validation import validate
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from models.decision import Decision
     from training.config import TrainConfig
     from training.split import Part
+    from training.transfer import Start
 
     Judge = Callable[[Bundle, Part, NDArray[Any]], Decision | None]
     """Sealed bundle, test rows, what its Keras model says of them -> a decision; none where there is none to make."""
@@ -51,6 +53,7 @@ def train(
     data_dir: Path | None = None,
     load: Callable[..., Loaded] | None = None,
     parent: str | None = None,
+    start: Start | None = None,
     judge: Judge | None = None,
     ledger: Path = LEDGER,
     runs: Path = Path("runs"),
@@ -65,6 +68,7 @@ def train(
         data_dir: Folder that may hold the data's files (DATA_DIR).
         load: Another source of data: `(config, data_dir) -> Loaded`.
         parent: `name:version` that this one is to follow, for the lineage.
+        start: The version whose weights training goes on from, as the configuration says; then it is the parent.
         judge: Decides about the bundle before it is published; its decision becomes part of the manifest.
         ledger: Markdown file that gets one row for the look at the test rows.
         runs: Folder that keeps an unfinished fit, so that the same call goes on with it.
@@ -72,6 +76,7 @@ def train(
 
     Raises:
         DataError: Data missing, altered or broken.
+        ConfigError: A choice, or a version to begin with, that does not suit the data.
         ExportError: The graphs disagree or cannot be served; nothing was published.
     """
     started = datetime.now(UTC)
@@ -81,6 +86,8 @@ def train(
     stage("load")
     loaded = (load or load_known)(config, data_dir)
     data, raw = loaded.data, loaded.raw
+    if start is not None:
+        refuse_unsuited(start, data.task, data.sha256, config)
 
     stage("analyse")
     stage.say(analyse(raw))
@@ -94,11 +101,13 @@ def train(
     stage("split")
     split = data.split(raw, config).fewer(config.train_rows, seed=config.seed)
     refuse_unsound(data.task, split)
+    if start is not None:
+        stage.say(refuse_known(start, split.test))
     stage.say([f"{len(split.train):,} training, {len(split.validation):,} validation, {len(split.test):,} test rows"])
 
     stage("build and fit")
     checkpoints = runs / f"{config.architecture}-{config.sha256[:12]}-{data.sha256[:8]}"
-    fitted = build_and_fit(definition, data.task, split, config, checkpoints=checkpoints)
+    fitted = build_and_fit(definition, data.task, split, config, checkpoints=checkpoints, start=start)
     stage.say(lines(fitted.held_out))
 
     stage("evaluate")
@@ -108,7 +117,8 @@ def train(
     stage.say(lines(evaluation.figures))
 
     stage("publish")
-    run = Run(name, config, data, loaded.location, started, parent)
+    inherited = start.bundle.trained_rows() if start else None
+    run = Run(name, config, data, loaded.location, started, start.name if start else parent, inherited)
     version = "not published"
     try:
         decide = (lambda bundle: judge(bundle, split.test, outputs)) if judge else None

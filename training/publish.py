@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from models.bundle import GOLDEN, REFERENCE, TRAINED_ROWS, Bundle
 from models.engines import check_golden, open_engine
 from models.manifest import Lineage
 from models.task import Classes, ImageClassification
-from training.config import config_path, load_config
+from training.config import config_path, load_config, settings_between
 from training.export import LIMIT, export, predict
 from training.fingerprints import trained_on
 from training.golden import example, golden_rows
@@ -185,17 +186,22 @@ def lineage(run: Run, split: Split) -> Lineage:
 
 def command(run: Run) -> str:
     """The command that runs the pipeline so again."""
-    architecture = run.config.architecture
+    config = run.config
+    architecture = config.architecture
+    began = ["--from", config.transfer.parent] if config.transfer.parent else []
     if run.data.options:
-        return " ".join(["keras-serving", "train", architecture, "--name", run.name, *run.data.options])
-    stems = [architecture, *sorted(file.stem for file in config_path(architecture).parent.glob("*.toml"))]
-    stem = next((s for s in stems if load_config(config_path(s)).sha256 == run.config.sha256), None)
+        return " ".join(["keras-serving", "train", architecture, "--name", run.name, *began, *run.data.options])
     words = ["keras-serving", "train", architecture]
     if run.name != architecture:
         words += ["--name", run.name]
-    if stem != architecture:
-        words += ["--config", f"training/configs/{stem}.toml" if stem else "CONFIG.toml"]
-    return " ".join(words)
+    stems = [architecture, *sorted(file.stem for file in config_path(architecture).parent.glob("*.toml"))]
+    stem = next((s for s in stems if load_config(config_path(s)).sha256 == config.sha256), None)
+    if stem == architecture:
+        return " ".join(words)
+    if stem:
+        return " ".join([*words, "--config", f"training/configs/{stem}.toml"])
+    changed = settings_between(load_config(config_path(architecture)), config)
+    return " ".join([*words, *began, *(word for setting in changed for word in ("--set", shlex.quote(setting)))])
 
 
 def code_version() -> str:

@@ -106,8 +106,8 @@ The baselines were fitted in the same run and judged on the same rows. {facts}
 {lineage.command}
 ```
 
-Seed {lineage.seed}, configuration `{lineage.config_sha256}`, code {lineage.code_version}. Fits on other processors
-differ in the last digits, and with them the figures a little.
+{_beginning(lineage)}Seed {lineage.seed}, configuration `{lineage.config_sha256}`, code {lineage.code_version}.
+Fits on other processors differ in the last digits, and with them the figures a little.
 
 {ROWS} golden rows with their outputs lie in `golden.npz`{"; they are made up" if not data.derivatives else ""}.
 """
@@ -129,6 +129,12 @@ def _what(task: Task) -> str:
         return f"Estimates {task.target} ({task.unit}) from {', '.join(task.names)}, {share}."
     ahead = f"{task.horizon} steps of {task.step} ahead from {task.lookback}"
     return f"Forecasts {task.target} ({task.unit}) {ahead}, {share}."
+
+
+def _beginning(lineage: Lineage) -> str:
+    transfer = lineage.config.get("transfer")
+    parent = transfer.get("parent") if isinstance(transfer, dict) else None
+    return f"Training began with the weights of `{parent}`. " if parent else ""
 
 
 def _table(figures: tuple[Figure, ...]) -> str:

@@ -1,10 +1,10 @@
 """What a bundle says of where it comes from."""
 
+import shlex
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.training.made_up import tiny
 from training import publish
 from training.config import TrainConfig, config_path, load_config
 from training.datasets import data_set
@@ -23,8 +23,21 @@ def test_the_command_names_the_committed_configuration() -> None:
     )
 
 
-def test_a_configuration_of_ones_own_has_no_committed_name() -> None:
-    assert command(run(tiny("lstm"), "lstm")) == "keras-serving train lstm --config CONFIG.toml"
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["fit.optimizer=nesterov"],
+        ["fit.optimizer=sgd", "fit.learning_rate=0.003", "model.units=[100, 50]", "model.activation=tanh"],
+        ["fit.schedule=step", "fit.augment.shift=2", "seed=4", "fit.batch_size=64", "limit=500"],
+    ],
+)
+def test_the_command_of_changed_settings_gives_the_same_configuration(settings: list[str]) -> None:
+    config = load_config(config_path("dnn"), settings)
+    words = shlex.split(command(run(config, "mine")))
+    assert words[:5] == ["keras-serving", "train", "dnn", "--name", "mine"]
+    assert set(words[5::2]) == {"--set"}
+    assert load_config(config_path("dnn"), words[6::2]) == config
+    assert set(settings) <= {word.replace('"', "") for word in words[6::2]}
 
 
 def test_without_git_the_code_version_is_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -97,7 +97,8 @@ def _timed(table: pd.DataFrame, path: Path, series: str | None) -> str | None:
             times = pd.to_datetime(column, format="ISO8601", utc=True)
         except ValueError:
             continue
-        steps = (times.groupby(table[series]) if series else times).diff().dropna()
+        passed = (times.groupby(table[series]) if series else times).diff().dropna()
+        steps = cast("pd.Series[pd.Timedelta]", passed)
         uneven = (steps != steps.iloc[0]).to_numpy()
         if uneven.any():
             first = int(np.argmax(uneven))
@@ -105,7 +106,7 @@ def _timed(table: pd.DataFrame, path: Path, series: str | None) -> str | None:
                 f"{path.name}, line {steps.index[first] + 2}: {name} must be {steps.iloc[0]} after the line before. "
                 f"Received: {steps.iloc[first]}. Fill the gap or remove the line, or say --step to count lines only."
             )
-        return _iso(int(pd.Timedelta(steps.iloc[0]).total_seconds()))
+        return _iso(int(steps.iloc[0].total_seconds()))
     return None
 
 
