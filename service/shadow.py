@@ -142,19 +142,24 @@ class Shadows:
         if pair is not None:
             pair.production.batcher.tap = None
             self._waiting.put(partial(self._let_go, pair, asyncio.get_running_loop()))
+            # The next candidate must not be taken for this one.
+            self._publish(name, Pair(pair.production, pair.candidate))
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
-        metrics = self._metrics
         for name, pair in self.pairs.items():
-            counts = pair.rows | {"shed": pair.rows["shed"] + pair.refused}
-            for result, count in counts.items():
-                metrics.shadow_rows.labels(name, result).set(count)
-            metrics.shadow_batches.labels(name).set(pair.batches)
-            for alias, seconds in zip((PRODUCTION, CANDIDATE), pair.seconds, strict=True):
-                metrics.shadow_seconds.labels(name, alias).set(seconds)
-            metrics.shadow_distance.labels(name).set(pair.distance)
-            metrics.shadow_distance_max.labels(name).set(pair.distance_max)
+            self._publish(name, pair)
+
+    def _publish(self, name: str, pair: Pair) -> None:
+        metrics = self._metrics
+        counts = pair.rows | {"shed": pair.rows["shed"] + pair.refused}
+        for result, count in counts.items():
+            metrics.shadow_rows.labels(name, result).set(count)
+        metrics.shadow_batches.labels(name).set(pair.batches)
+        for alias, seconds in zip((PRODUCTION, CANDIDATE), pair.seconds, strict=True):
+            metrics.shadow_seconds.labels(name, alias).set(seconds)
+        metrics.shadow_distance.labels(name).set(pair.distance)
+        metrics.shadow_distance_max.labels(name).set(pair.distance_max)
 
     async def close(self) -> None:
         """End every shadow, and the thread."""
