@@ -2,6 +2,9 @@
 
 Each fold is held out once, test rows included, so that nothing may be chosen by the figure: it is for a set whose test
 part is too small to say much, beside the figure on the published split.
+
+Nested: what answers for a fold is made of the other folds' rows as a model that ships is made of its training rows,
+folds within them deciding how wide its intervals are. No row has any part in its own answer or interval.
 """
 
 from __future__ import annotations
@@ -14,29 +17,32 @@ import click
 import numpy as np
 
 from models import architecture
+from models.errors import ConfigError
 from training import baselines
-from training.build import fit_once
+from training.build import build_and_fit
 from training.evaluate import Evaluation, evaluate, lines, scale_of
 from training.export import predict
-from training.split import Part, folds
+from training.split import Part, Split, folds
 
 if TYPE_CHECKING:
     from models.task import Task
     from training.config import TrainConfig
-    from training.split import Split
 
 
 def cross_validate(task: Task, split: Split, config: TrainConfig, count: int) -> Evaluation:
     """Figures of all rows, each answered by a model that did not see it, beside baselines fitted on the same folds.
 
-    Intervals are as the networks learned them, not calibrated.
-
     Args:
         task: What the numbers mean.
         split: Its three parts are joined.
-        config: The recipe, the same in every fold; its own folds are not used.
+        config: The recipe, the same in every fold; its own folds calibrate within each.
         count: Folds.
+
+    Raises:
+        ConfigError: The recipe has no folds of its own.
     """
+    if not config.folds:
+        raise ConfigError("folds = 0: the recipe calibrates on validation rows, and here are none. Set folds = 5.")
     joined = [split.train, split.validation, split.test]
     everything = Part(np.concatenate([p.rows for p in joined]), np.concatenate([p.values for p in joined]))
     definition = architecture(config.architecture)
@@ -44,9 +50,9 @@ def cross_validate(task: Task, split: Split, config: TrainConfig, count: int) ->
     simple: dict[str, list[np.ndarray]] = {}
     for train, held_out in folds(len(everything), count, seed=config.seed):
         part, rest = everything.take(train), everything.take(held_out)
-        _, model, _ = fit_once(definition, task, config, (part, None), None)
+        fitted = build_and_fit(definition, task, Split(part, part.take(slice(0)), rest), config)
         order.append(held_out)
-        outputs.append(predict(model, rest.rows))
+        outputs.append(predict(fitted.model, rest.rows))
         for name, answer in baselines.answers(task, part, rest).items():
             simple.setdefault(name, []).append(answer)
     beside = {name: np.concatenate(answers) for name, answers in simple.items()}

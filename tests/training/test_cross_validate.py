@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.errors import ConfigError
 from models.manifest import Figure
 from tests.training.made_up import cars, tiny
 from training.cross_validate import cross_validate
@@ -11,7 +12,7 @@ from training.seeds import spread
 
 
 def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
-    data, config = data_set("auto-mpg"), tiny("regressor", folds=0)
+    data, config = data_set("auto-mpg"), tiny("regressor", folds=2)
     split = data.split(data.engineer(cars()), config)
     found = cross_validate(data.task, split, config, 3)
     assert len(found.outputs) == len(split.train) + len(split.validation) + len(split.test) == 119
@@ -21,6 +22,15 @@ def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
     # Out of fold: nearest neighbours that had seen their row would be far better than this noise allows.
     assert headline.baselines["gradient boosting"] > 0.3
     assert np.isfinite(found.outputs).all()
+    # Networks of two epochs know nothing of widths: only the folds within each fold can have taught them.
+    covered = next(figure for figure in found.figures if figure.name == "interval_coverage")
+    assert covered.value == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_recipe_that_calibrates_on_validation_rows_has_none_here() -> None:
+    data, config = data_set("auto-mpg"), tiny("regressor", folds=0)
+    with pytest.raises(ConfigError, match="Set folds = 5"):
+        cross_validate(data.task, data.split(data.engineer(cars()), config), config, 3)
 
 
 def test_a_spread_is_the_standard_deviation_over_seeds() -> None:
