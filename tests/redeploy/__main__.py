@@ -80,8 +80,8 @@ def run(options: argparse.Namespace, folder: Path) -> list[str]:
         loop.know()
         rows, routes = requests(loop)
         with load(server, routes, options.rate, folder) as record_of:
-            loop.switched()
-            time.sleep(5)
+            with loop.change():
+                time.sleep(5)
             steps(loop, folder, lambda: table.write_text("\n".join([header, *cars]) + "\n"), old)
             new = loop.live()
             loop.mark(f"{options.promotions} promotions in a row")
@@ -121,16 +121,16 @@ def steps(loop: Loop, folder: Path, new_rows: Callable[[], object], old: str) ->
     """Everything before the many promotions; ends with the retrained version in production."""
     new_rows()
     loop.mark("retraining begins, on all cars")
-    status, said = loop.cli("retrain", NAME, "--when", "always", status=(0, 3), cwd=folder)
+    with loop.change():
+        status, said = loop.cli("retrain", NAME, "--when", "always", status=(0, 3), cwd=folder)
     loop.say(said)
     loop.know()
     new = next(version for name, version in loop.bundles if name == NAME and version != old)
     loop.mark(f"retrained; the gate says {'yes' if status == 0 else 'no'}")
     if status == 0:
-        loop.switched()
         time.sleep(5)
-        loop.cli("models", "rollback", NAME)
-        loop.switched()
+        with loop.change():
+            loop.cli("models", "rollback", NAME)
         loop.mark("taken back")
     time.sleep(5)
     loop.cli("models", "label", NAME, new, "candidate")
@@ -140,21 +140,22 @@ def steps(loop: Loop, folder: Path, new_rows: Callable[[], object], old: str) ->
     _, said = loop.cli("models", "compare-live", NAME, "--url", loop.server.url)
     loop.say(said)
     loop.cli("models", "shadow", NAME, "off")
-    loop.cli("models", "canary", NAME, "20")
+    with loop.change(new):
+        loop.cli("models", "canary", NAME, "20")
     loop.mark("canary, 20 %")
     time.sleep(15)
-    loop.admin("promote", version=new)
-    loop.switched()
+    with loop.change():
+        loop.admin("promote", version=new)
     loop.mark("promoted")
     time.sleep(5)
     damaged(loop, folder, new)
     too_slow(loop, folder, new)
-    loop.cli("models", "rollback", NAME)
-    loop.switched()
+    with loop.change():
+        loop.cli("models", "rollback", NAME)
     loop.mark("rolled back")
     time.sleep(5)
-    loop.cli("models", "promote", NAME, new)
-    loop.switched()
+    with loop.change():
+        loop.cli("models", "promote", NAME, new)
     loop.mark("promoted again")
     time.sleep(5)
 
@@ -188,9 +189,11 @@ def too_slow(loop: Loop, folder: Path, good: str) -> None:
     version = loop.store.add(made.path).manifest.version
     loop.know(NAME)
     loop.cli("models", "label", NAME, version, "candidate")
-    loop.cli("models", "canary", NAME, "20", "--requests", "50")
+    with loop.change(version):
+        loop.cli("models", "canary", NAME, "20", "--requests", "50")
     loop.mark("slow canary, 20 %")
-    loop.wait("the slow canary ended", lambda: not loop.store.aliases().traffic.get(NAME))
+    with loop.change():
+        loop.wait("the slow canary ended", lambda: not loop.store.aliases().traffic.get(NAME))
     loop.mark("ended by itself")
     ended = loop.store.changes(NAME)[-1]
     loop.say(f"    {ended.who}: {ended.reason}")
@@ -222,7 +225,7 @@ def judge(loop: Loop, record: Record, rows: dict[int, NDArray[Any]], leaky: list
     print(
         f"{len(record.due):,} requests, {record.errors} errors, {record.retried} sent again after a worker was killed, "
         f"p50 {latency[0]:.1f} ms, p99 {latency[1]:.1f} ms, max {latency[2]:.0f} ms, "
-        f"{len(loop.production) - 1} switches"
+        f"{len(loop.answering) - 1} switches"
     )
     problems = [*record.problems, *record.wrong(loop.bundles, rows), *loop.late(record, UNPINNED)]
     if record.errors:

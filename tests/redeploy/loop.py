@@ -23,7 +23,7 @@ from tests.e2e.server import Server
 from tests.redeploy.load import Plan, Route
 from tests.redeploy.memory import resident_kib
 from tests.redeploy.plot import Event
-from tests.redeploy.record import Record
+from tests.redeploy.record import ANSWERED, Record
 
 ADMIN_TOKEN = "loop-admin-token-of-the-test"  # noqa: S105 - of a server that lives as long as the test
 FOLLOW_SECONDS = 1.0
@@ -45,7 +45,8 @@ class Loop:
         say: Gets each line for a person.
         events: What happened when, for the plot.
         bundles: Every version that was ever offered, by name and version.
-        production: (seconds since 1970, version) of each change of the production version.
+        answering: Each change of what may answer unpinned requests: when it was begun and done (seconds since 1970),
+            and which versions may since.
         memory: Worker process -> its resident memory after each of the many switches, KiB.
     """
 
@@ -54,7 +55,7 @@ class Loop:
     say: Callable[[str], None] = print
     events: list[Event] = field(default_factory=list)
     bundles: dict[tuple[str, str], Bundle] = field(default_factory=dict)
-    production: list[tuple[float, str]] = field(default_factory=list)
+    answering: list[tuple[float, float, frozenset[str]]] = field(default_factory=list)
     memory: dict[int, list[float]] = field(default_factory=dict)
 
     @property
@@ -102,9 +103,12 @@ class Loop:
             raise LoopError(f"{self.name} has no production version")
         return target.version
 
-    def switched(self) -> None:
-        """Note the production version as of now."""
-        self.production.append((time.time(), self.live()))
+    @contextmanager
+    def change(self, *canary: str) -> Iterator[None]:
+        """The block changes what may answer: then the production version, and a candidate that gets a share."""
+        begun = time.time()
+        yield
+        self.answering.append((begun, time.time(), frozenset({self.live(), *canary})))
 
     def wait(self, what: str, reached: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -145,8 +149,8 @@ class Loop:
                 self.mark("a worker killed (SIGKILL)")
                 self.wait("another worker", partial(self._replaced, victim))
                 self.wait("ready", self._ready)
-            self.admin("promote", version=versions[turn % 2])
-            self.switched()
+            with self.change():
+                self.admin("promote", version=versions[turn % 2])
             time.sleep(max(0.0, pause_s - (time.monotonic() - started)))
             for pid in self.server.workers():
                 self.memory.setdefault(pid, []).append(resident_kib(pid))
@@ -172,15 +176,16 @@ class Loop:
             return False
 
     def late(self, record: Record, routes: tuple[int, ...]) -> list[str]:
-        """Unpinned answers of a version that was replaced more than `FOLLOW_SECONDS` before they were due."""
+        """Unpinned answers of a version that had been replaced for more than `FOLLOW_SECONDS` when they were due."""
         found = []
-        ends = [when for when, _ in self.production[1:]] + [np.inf]
-        for (start, version), end in zip(self.production, ends, strict=True):
-            index = record.versions.index(version) if version in record.versions else -1
-            within = (record.due > start + FOLLOW_SECONDS) & (record.due < end - FOLLOW_SECONDS)
-            other = within & np.isin(record.route, routes) & (record.status == 200) & (record.version != index)
+        ends = [begun for begun, _, _ in self.answering[1:]] + [np.inf]
+        unpinned = np.isin(record.route, routes) & (record.status == ANSWERED)
+        for (_, done, versions), end in zip(self.answering, ends, strict=True):
+            allowed = [index for index, version in enumerate(record.versions) if version in versions]
+            due = (record.due > done + FOLLOW_SECONDS) & (record.due < end)
+            other = due & unpinned & ~np.isin(record.version, allowed)
             if other.any():
-                found.append(f"{int(other.sum())} answers of another version after {version} was promoted")
+                found.append(f"{int(other.sum())} answers of another version than {' or '.join(sorted(versions))}")
         return found
 
 
