@@ -55,6 +55,7 @@ def build_and_fit(
     config: TrainConfig,
     *,
     checkpoints: Path | None = None,
+    tensorboard: Path | None = None,
     start: Start | None = None,
 ) -> Fitted:
     """Fit on the training rows, from scratch or from a version's weights, and calibrate on held-out ones.
@@ -68,9 +69,11 @@ def build_and_fit(
     if config.transfer.parent != (start.name if start else ""):
         raise ConfigError(f"transfer.parent is {config.transfer.parent!r}: begin with that version, with --from")
     if config.folds:
-        return _cross_fitted(definition, task, split, config, checkpoints)
+        return _cross_fitted(definition, task, split, config, checkpoints, tensorboard=tensorboard)
     held_out = split.validation
-    facts, model, history = fit_once(definition, task, config, (split.train, held_out), checkpoints, start=start)
+    facts, model, history = fit_once(
+        definition, task, config, (split.train, held_out), checkpoints, tensorboard=tensorboard, start=start
+    )
     outputs = predict(model, held_out.rows)
     facts = {**facts, **calibrate(definition, task, facts, held_out, outputs)}
     model = _rebuilt(definition, task, config, facts, model)
@@ -80,7 +83,13 @@ def build_and_fit(
 
 
 def _cross_fitted(
-    definition: Architecture, task: Task, split: Split, config: TrainConfig, checkpoints: Path | None
+    definition: Architecture,
+    task: Task,
+    split: Split,
+    config: TrainConfig,
+    checkpoints: Path | None,
+    *,
+    tensorboard: Path | None,
 ) -> Fitted:
     everything = Part(
         np.concatenate([split.train.rows, split.validation.rows]),
@@ -88,9 +97,10 @@ def _cross_fitted(
     )
     order, outputs, histories = [], [], []
     answers: dict[str, list[NDArray[np.float64]]] = {}
-    for train, held_out in folds(len(everything), config.folds, seed=config.seed):
+    for number, (train, held_out) in enumerate(folds(len(everything), config.folds, seed=config.seed), 1):
         part, rest = everything.take(train), everything.take(held_out)
-        _, model, history = fit_once(definition, task, config, (part, rest), None)
+        fold = tensorboard / f"fold-{number}" if tensorboard else None
+        _, model, history = fit_once(definition, task, config, (part, rest), None, tensorboard=fold)
         order.append(held_out)
         outputs.append(predict(model, rest.rows))
         histories.append(history)
@@ -99,7 +109,7 @@ def _cross_fitted(
     shuffled = everything.take(np.concatenate(order))
     simple = {name: np.concatenate(answer) for name, answer in answers.items()}
 
-    facts, model, _ = fit_once(definition, task, config, (everything, None), checkpoints)
+    facts, model, _ = fit_once(definition, task, config, (everything, None), checkpoints, tensorboard=tensorboard)
     constants = calibrate(definition, task, facts, shuffled, np.concatenate(outputs))
     facts = {**facts, **constants}
     model = _rebuilt(definition, task, config, facts, model)
@@ -117,6 +127,7 @@ def fit_once(
     parts: tuple[Part, Part | None],
     checkpoints: Path | None,
     *,
+    tensorboard: Path | None = None,
     start: Start | None = None,
 ) -> tuple[Facts, keras.Model, History]:
     """Fit on the first of `parts`, watched on the second; not calibrated."""
@@ -129,9 +140,10 @@ def fit_once(
         return part.rows, definition.targets(task, facts, part.rows, part.values)
 
     lessons = lesson(train), lesson(held_out) if held_out else None
-    if start is not None:
-        return facts, model, fit_from(start, model, task, lessons, config, checkpoints=checkpoints)
-    history = fit(model, *lessons, config.fit, seed=config.seed, checkpoints=checkpoints)
+    if start is None:
+        history = fit(model, *lessons, config.fit, seed=config.seed, checkpoints=checkpoints, tensorboard=tensorboard)
+    else:
+        history = fit_from(start, model, task, lessons, config, checkpoints=checkpoints, tensorboard=tensorboard)
     return facts, model, history
 
 

@@ -16,6 +16,7 @@ from training.choices import Augment
 from training.epochs import Epochs, History
 from training.losses import objective
 from training.optimizer import limit_norms, optimizer
+from training.tensorboard import logs
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +44,8 @@ def fit(
     *,
     seed: int,
     checkpoints: Path | None = None,
+    tensorboard: Path | None = None,
+    before: int = 0,
 ) -> History:
     """Train `model` in place, up to its layer `head`.
 
@@ -53,6 +56,8 @@ def fit(
         config: How.
         seed: Of order and augmentation.
         checkpoints: Folder that keeps each whole epoch, so that the same call goes on there; none keeps nothing.
+        tensorboard: Folder for the course of the fit, as `training.tensorboard` writes it; none writes nothing.
+        before: Epochs that count first there.
 
     Returns:
         Each epoch's losses and metrics, by name.
@@ -85,7 +90,8 @@ def fit(
             initial_epoch=done,
             epochs=config.epochs,
             shuffle=False,
-            callbacks=[epochs.callback()],
+            # An epoch that counts as done is written before it does: none is missing after an interruption.
+            callbacks=[*([logs(tensorboard, before=before)] if tensorboard else []), epochs.callback()],
             # One line an epoch where nobody watches a bar.
             verbose=1 if sys.stderr.isatty() else 2,
         )

@@ -57,6 +57,7 @@ def train(
     judge: Judge | None = None,
     ledger: Path = LEDGER,
     runs: Path = Path("runs"),
+    tensorboard: Path | None = None,
     progress: Callable[[str], None] = print,
 ) -> Bundle:
     """Train a model and publish it as a bundle.
@@ -72,6 +73,7 @@ def train(
         judge: Decides about the bundle before it is published; its decision becomes part of the manifest.
         ledger: Markdown file that gets one row for the look at the test rows.
         runs: Folder that keeps an unfinished fit, so that the same call goes on with it.
+        tensorboard: Folder for the course of the fit; see `training.tensorboard`.
         progress: Gets each line for a person.
 
     Raises:
@@ -107,7 +109,9 @@ def train(
 
     stage("build and fit")
     checkpoints = runs / f"{config.architecture}-{config.sha256[:12]}-{data.sha256[:8]}"
-    fitted = build_and_fit(definition, data.task, split, config, checkpoints=checkpoints, start=start)
+    fitted = build_and_fit(
+        definition, data.task, split, config, checkpoints=checkpoints, tensorboard=tensorboard, start=start
+    )
     stage.say(lines(fitted.held_out))
 
     stage("evaluate")

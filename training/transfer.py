@@ -151,7 +151,8 @@ def fit_from(
     lessons: tuple[Lesson, Lesson | None],
     config: TrainConfig,
     *,
-    checkpoints: Path | None,
+    checkpoints: Path | None = None,
+    tensorboard: Path | None = None,
 ) -> History:
     """Take the version's weights and train on, in place.
 
@@ -165,6 +166,7 @@ def fit_from(
         lessons: Rows and what the layer `head` should say of them: to train on, and to watch, if any.
         config: Of the run.
         checkpoints: As `training.fit.fit` takes it.
+        tensorboard: As well.
 
     Returns:
         Each epoch's losses and metrics, those of the frozen body first.
@@ -176,9 +178,20 @@ def fit_from(
     if new_head and transfer.frozen_epochs:
         alone = checkpoints / "head" if checkpoints else None
         with _frozen(body):
-            first = fit(model, train, held_out, _head_only(config), seed=config.seed, checkpoints=alone)
+            first = fit(
+                model, train, held_out, _head_only(config), seed=config.seed, checkpoints=alone, tensorboard=tensorboard
+            )
     lower = config.fit.model_copy(update={"learning_rate": config.fit.learning_rate * transfer.rate})
-    then = fit(model, train, held_out, lower, seed=config.seed, checkpoints=checkpoints)
+    then = fit(
+        model,
+        train,
+        held_out,
+        lower,
+        seed=config.seed,
+        checkpoints=checkpoints,
+        tensorboard=tensorboard,
+        before=len(first.get("loss", [])),
+    )
     return {name: [*first.get(name, []), *values] for name, values in then.items()}
 
 

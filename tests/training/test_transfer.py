@@ -276,7 +276,7 @@ def test_the_hyperparameters_are_the_versions_unless_a_file_says_others(parent: 
 def test_a_configuration_that_names_a_version_does_not_begin_from_scratch(parent: Bundle) -> None:
     config = begun(CONFIG, start_from(parent, "cnn"))
     data, raw = (loaded := pictures(shapes_of(parent))(config, None)).data, loaded.raw
-    with pytest.raises(ConfigError, match="transfer.parent is 'shapes:.*': begin with that version, with --from"):
+    with pytest.raises(ConfigError, match=r"transfer.parent is 'shapes:.*': begin with that version, with --from"):
         build_and_fit(architecture("cnn"), data.task, data.split(raw, config), config)
 
 
