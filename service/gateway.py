@@ -128,6 +128,9 @@ class Gateway:
                 raise MethodError(scope["method"], "POST")  # noqa: TRY301
             query = scope["query_string"]
             pin, parameters = native.split_query(query) if query else (None, ())
+            if not runtime.loader.ready:
+                # A worker in the place of a killed one gets its share of the connections at once.
+                await runtime.loader.first_pass()
             served = runtime.loader.find(name, pin)
             served.batcher.refuse_if_full()
             body = await _read_body(receive, length, runtime.settings.max_body_bytes)

@@ -59,6 +59,7 @@ class Loader:
     _prepared: Future[Seeded] | None = None
     _follower: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _started: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.pool = Pool(self.settings, self.store, self.metrics, on_news=self.look)
@@ -93,6 +94,12 @@ class Loader:
         await self.router.close()
         await self.pool.release()
         self._reader.shutdown(wait=False)
+
+    async def first_pass(self) -> None:
+        """Wait until all models were tried for the first time, at most as long as a request may have to."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.start_wait_s):
+                await self._started.wait()
 
     def look(self) -> None:
         """Look at the alias document now, not at the next interval."""
@@ -171,6 +178,7 @@ class Loader:
                 logger.exception("following the aliases failed; trying again")
             if not self.ready and not any(self.pool.missing(self._needed()).values()):
                 self.ready = True
+                self._started.set()
                 settle_garbage(collect=False)
                 logger.info("ready: %s", ", ".join(sorted(self.served)) or "no model")
             with contextlib.suppress(TimeoutError):

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         api_keys: Any of them opens the prediction routes, comma-separated in the environment; empty for no keys.
         canary_timeout_s: Longest wait for a candidate's answer before production answers. Seconds.
         shadow_max_share: Largest share of one core for a worker's shadows.
+        start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
         log_level: Least severe level that is logged.
     """
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     canary_timeout_s: float = Field(default=1.0, gt=0, le=60)
     shadow_max_share: float = Field(default=0.25, gt=0, le=1)
+    start_wait_s: float = Field(default=5.0, ge=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -47,7 +47,7 @@ def test_it_is_alive_but_not_ready_before_the_models_are_loaded(home: Path, tmp_
     with (home / ".lock").open("w") as lock:
         # While another process holds the store, this one cannot have loaded anything.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with running(home, pretrained=tmp_path / "pre", ready=False) as server:
+        with running(home, pretrained=tmp_path / "pre", ready=False, SERVING_START_WAIT_S="0.1") as server:
             server.wait_until("loading")
             assert httpx.get(f"{server.url}/livez").status_code == 200
             ready = httpx.get(f"{server.url}/readyz")

@@ -227,8 +227,20 @@ async def test_a_full_queue_is_429_with_retry_after_before_the_body_is_read_and_
     assert (await predict(client, CAR)).status == 200
 
 
-async def test_a_model_is_503_while_it_is_loaded(settings: Settings) -> None:
-    client = client_of(Runtime.create(settings))
+async def test_a_prediction_waits_for_the_models_of_a_worker_that_has_just_started(
+    settings: Settings, thawed_garbage: None
+) -> None:
+    runtime = Runtime.create(settings)
+    early = asyncio.create_task(predict(client_of(runtime), CAR))
+    await asyncio.sleep(0.05)
+    assert not early.done()
+    runtime.start()
+    assert (await early).status == 200
+    await runtime.close()
+
+
+async def test_a_model_is_503_while_it_is_loaded_for_longer_than_a_request_waits(settings: Settings) -> None:
+    client = client_of(Runtime.create(settings.model_copy(update={"start_wait_s": 0.01})))
     answer = await predict(client, CAR)
     check_problem(answer, 503)
     assert int(answer.headers["retry-after"]) >= 1
