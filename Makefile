@@ -72,7 +72,7 @@ loadtest: $(VENV)/.test ## Locust against a server that it starts; report in rep
 
 .PHONY: test-redeploy
 test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches and what goes wrong (about 8 minutes; DATA_DIR)
-	$(BIN)/python -m tests.redeploy --data $(DATA_DIR)/mpg.csv $(ARGS)
+	$(BIN)/python -m tests.redeploy $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md

@@ -8,6 +8,7 @@ with a deliberate leak fails. Exit 1 when anything is not so.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -40,12 +41,18 @@ UNPINNED = (0, 1)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="mpg.csv of the Auto MPG data set")
+    parser.add_argument("--data", type=Path, help="mpg.csv of the Auto MPG data set [DATA_DIR/mpg.csv]")
     parser.add_argument("--rate", type=float, default=150, help="requests a second [%(default)s]")
     parser.add_argument("--promotions", type=int, default=200, help="in a row [%(default)s]")
     parser.add_argument("--leaky-promotions", type=int, default=60, help="of the leaky server [%(default)s]")
     parser.add_argument("--plot", type=Path, default=Path("reports/redeploy.png"), help="[%(default)s]")
     options = parser.parse_args()
+    if options.data is None:
+        if "DATA_DIR" not in os.environ:
+            parser.error("set DATA_DIR to a folder with mpg.csv (the Auto MPG data set), or give --data")
+        options.data = Path(os.environ["DATA_DIR"], "mpg.csv")
+    if not options.data.is_file():
+        parser.error(f"there is no {options.data}")
     with tempfile.TemporaryDirectory(prefix="redeploy-") as folder:
         problems = run(options, Path(folder))
     for problem in problems:
