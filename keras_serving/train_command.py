@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_serving.data_dir import data_dir_option
-from keras_serving.models_commands import open_store
 from keras_serving.own_data import own_data_options, read_own_data, require_data
+from keras_serving.promotion import Gate, gate_options, into_store, require_promote
+from keras_serving.stores import open_store, who
 from models import architectures
 from models.names import is_name
 from models.task.changes import breaking as changes
-from service.settings import Settings
 
 if TYPE_CHECKING:
     from models.store import Store
@@ -46,6 +45,10 @@ if TYPE_CHECKING:
     help="Change one setting of the configuration: fit.optimizer=nesterov, model.units=[100, 50]. Repeatable.",
 )
 @click.option("--breaking", is_flag=True, help="Allow another schema or other labels than the name's served version.")
+@click.option(
+    "--promote", is_flag=True, help="Switch to the new version where the gate finds it not worse than the served one."
+)
+@gate_options
 @own_data_options
 def train(
     architecture: str,
@@ -56,13 +59,18 @@ def train(
     output: Path | None,
     settings: tuple[str, ...],
     breaking: bool,
+    promote: bool,
+    margin: float | None,
+    force: str | None,
     **own: Any,
-) -> None:
+) -> int:
     """Train ARCH, evaluate it, and put the version into the store.
 
-    It is served at once when the name is new; else `keras-serving models promote` switches to it. Without --data it
-    is trained on the known data set that its configuration names.
+    It is served at once when the name is new; else `keras-serving models promote` switches to it, or --promote where
+    the gate lets it pass (exit status 3 where it does not). Without --data it is trained on the known data set that
+    its configuration names.
     """
+    require_promote(promote, output, margin, force)
     if architecture not in architectures():
         raise click.UsageError(f"Unknown architecture {architecture!r}. Known: {', '.join(architectures())}.")
     name = name or architecture
@@ -97,34 +105,24 @@ def train(
             pipeline.train(
                 chosen, name=name, publish_to=output, data_dir=data_dir, load=load, ledger=ledger, progress=click.echo
             )
-            return
-        # Where it may write: the package itself may be installed read-only.
-        home = Settings.load().home
-        with tempfile.TemporaryDirectory() as folder:
-            staged = Path(folder) / name
-            pipeline.train(
-                chosen,
-                name=name,
-                publish_to=staged,
-                data_dir=data_dir,
-                load=load,
-                ledger=home / "EVALUATIONS.md",
-                runs=home / "fits",
-                progress=click.echo,
-            )
-            store = open_store()
-            version = store.add(staged).manifest.version
+            return 0
+        store = open_store()
+        gate = Gate(store, name, margin, force or "") if promote else None
+        bundle = into_store(store, chosen, name, gate=gate, data_dir=data_dir, load=load)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     except (DataError, ExportError) as error:
         raise click.ClickException(str(error)) from None
-    put_into_service(store, name, version)
+    if gate is not None:
+        return gate.conclude(bundle)
+    put_into_service(store, name, bundle.manifest.version)
+    return 0
 
 
 def put_into_service(store: Store, name: str, version: str) -> None:
     """Serve the first version of a name at once; say how to switch to a later one."""
     if store.aliases().target(name) is None:
-        store.set_alias(name, version)
+        store.set_alias(name, version, who=who(), reason="the first version")
         click.echo(f"{name} {version} is the production version: try keras-serving serve")
     else:
         click.echo(f"to serve it: keras-serving models promote {name} {version}")

@@ -132,13 +132,12 @@ def _accepted(task: Task, rows: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _too_few(task: Task, held_out: Part, chosen: NDArray[np.bool_], margin: float) -> str:
     """Why these rows say nothing, with the remedy; empty where they do."""
-    nothing = np.zeros((0, 0), np.float32)
-    needed = criteria.rows_needed(Answers(task, held_out.values[chosen], nothing, nothing), margin)
-    rows = int(chosen.sum())
+    block, rows = criteria.dependent(task, held_out.take(chosen)), int(chosen.sum())
+    needed = criteria.rows_needed(task, block, margin)
     if rows >= needed:
         return ""
     what = "windows of the series" if isinstance(task, Sequences) else "held-out rows"
-    wider = ", or allow a wider --margin" if isinstance(task, Classes) and not isinstance(task, Sequences) else ""
+    wider = ", or allow a wider --margin" if isinstance(task, Classes) and block == 1 else ""
     return (
         f"{rows} of {len(held_out)} {what} are new to both versions; at a margin of {margin:g} at least {needed} are "
         f"needed. Add data{wider}. {FORCE}"
@@ -150,7 +149,9 @@ def _criteria(
 ) -> tuple[Criterion, ...]:
     engines = (open_engine(production), open_engine(candidate))
     try:
-        answers = Answers(candidate.manifest.task, part.values, *(_run(engine, part.rows) for engine in engines))
+        task = candidate.manifest.task
+        before, after = (_run(engine, part.rows) for engine in engines)
+        answers = Answers(task, part.values, before, after, criteria.dependent(task, part))
         return (
             criteria.quality(answers, margin),
             criteria.parity(answers.candidate, keras, check_golden(engines[1], candidate)),

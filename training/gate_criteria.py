@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from models.engines import Engine
     from models.task import Task
+    from training.split import Part
 
 CLASS_MARGIN, VALUE_MARGIN = 0.02, 0.05
 """How much worse a new version may be: share of rows answered wrongly; share of the error."""
@@ -45,34 +46,40 @@ class Answers:
         truth: True values or class numbers.
         production: Output rows of the version that is live, as its engine gives them.
         candidate: Those of the new version.
+        block: See `dependent`.
     """
 
     task: Task
     truth: NDArray[Any]
     production: NDArray[np.float32]
     candidate: NDArray[np.float32]
+    block: int = 1
 
     def __len__(self) -> int:
         return len(self.truth)
 
-    @property
-    def block(self) -> int:
-        """Neighbouring rows that are drawn together.
 
-        Errors of forecasts of h steps depend on each other over h - 1 rows (Diebold and Mariano 1995, Journal of
-        Business and Economic Statistics 13:253-263), labels of a series over a window: twice that, so that few of the
-        dependent pairs are parted.
-        """
-        if isinstance(self.task, SequenceForecast):
-            return 2 * self.task.horizon
-        return 2 * self.task.lookback if isinstance(self.task, Sequences) else 1
+def dependent(task: Task, part: Part) -> int:
+    """How many neighbouring rows are drawn together, because they are not independent; 1 where they are.
+
+    Errors of forecasts of h steps depend on each other over h - 1 rows (Diebold and Mariano 1995, Journal of Business
+    and Economic Statistics 13:253-263), overlapping windows over their length: twice that, so that few dependent pairs
+    are parted. Windows that do not overlap but come from one series share its label: as many as have it in a row.
+    """
+    if isinstance(task, SequenceForecast):
+        return 2 * task.horizon
+    if not isinstance(task, Sequences) or len(part) < 2:
+        return 1
+    if (part.rows[1:, :-1] == part.rows[:-1, 1:]).all(axis=(1, 2)).mean() > 0.5:
+        return 2 * task.lookback
+    return round(len(part) / (1 + np.count_nonzero(np.diff(part.values))))
 
 
-def rows_needed(answers: Answers, margin: float) -> int:
+def rows_needed(task: Task, block: int, margin: float) -> int:
     """Rows below which nothing can be said."""
-    if answers.block > 1:
-        return LEAST_BLOCKS * answers.block
-    return statistics.rows_for(margin) if isinstance(answers.task, Classes) else LEAST_ROWS
+    if block > 1:
+        return LEAST_BLOCKS * block
+    return statistics.rows_for(margin) if isinstance(task, Classes) else LEAST_ROWS
 
 
 def quality(answers: Answers, margin: float) -> Criterion:

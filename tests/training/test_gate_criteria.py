@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.task import SequenceClassification, SequenceForecast
+from models.task import SequenceClassification
 from tests.bundles import CARS, IMAGE, SERIES
 from training.gate_criteria import (
     COVERAGE_MARGIN,
@@ -16,12 +16,15 @@ from training.gate_criteria import (
     Answers,
     alternately,
     calibration,
+    dependent,
     latency,
     parity,
     quality,
     rows_needed,
 )
+from training.split import Part
 
+LABELLED = SequenceClassification(labels=("a", "b", "c"), channels=SERIES.channels, lookback=30, step="PT1H")
 RNG = np.random.default_rng(0)
 
 
@@ -87,7 +90,7 @@ def test_a_forecasts_error_is_squared_and_its_windows_are_drawn_in_blocks() -> N
     # Whole days are bad for one model: 600 windows, but few independent ones.
     bad = np.repeat(RNG.random(12) < 0.5, 50)[:, None]
     before, after = np.where(bad, 1.5, 1.0), np.where(bad, 1.0, 1.5)
-    answers = Answers(task, truth, values(truth, before), values(truth, after))
+    answers = Answers(task, truth, values(truth, before), values(truth, after), block=16)
     found = quality(answers, 0.05)
     assert found.name == "mse"
     assert found.unit == "°C²"
@@ -97,19 +100,17 @@ def test_a_forecasts_error_is_squared_and_its_windows_are_drawn_in_blocks() -> N
 
 
 def test_labels_of_a_series_are_compared_in_blocks_too() -> None:
-    channels = {"channels": SERIES.channels, "lookback": 30, "step": "PT1H"}
-    task = SequenceClassification(labels=("a", "b", "c"), **channels)  # type: ignore[arg-type]
+    task = LABELLED
     production = np.ones(1200, bool)
     candidate = np.repeat(RNG.random(20) < 0.7, 60) | (RNG.random(1200) < 0.97)
     truth = np.zeros(1200, int)
-    blocks = quality(Answers(task, truth, classes(production), classes(candidate)), 0.02)
+    blocks = quality(Answers(task, truth, classes(production), classes(candidate), block=60), 0.02)
     assert blocks.value > quality(pictures(production, candidate), 0.02).value
 
 
-@pytest.mark.parametrize(("task", "needed"), [(IMAGE, 133), (CARS, 30), (SERIES, 40)])
-def test_too_few_rows_are_known_before_anything_is_run(task: Any, needed: int) -> None:
-    nothing = np.zeros(0, np.float32)
-    assert rows_needed(Answers(task, nothing, nothing, nothing), 0.02) == needed
+@pytest.mark.parametrize(("task", "block", "needed"), [(IMAGE, 1, 133), (CARS, 1, 30), (SERIES, 4, 40)])
+def test_too_few_rows_are_known_before_anything_is_run(task: Any, block: int, needed: int) -> None:
+    assert rows_needed(task, block, margin=0.02) == needed
 
 
 def test_what_is_served_may_differ_from_keras_by_a_hundred_thousandth() -> None:
@@ -199,8 +200,14 @@ def test_slow_versions_are_called_a_few_times_only() -> None:
     assert both[0].calls == both[1].calls == 8
 
 
-def test_every_task_has_its_blocks() -> None:
-    nothing = np.zeros(0, np.float32)
-    assert isinstance(SERIES, SequenceForecast)
-    assert Answers(SERIES, nothing, nothing, nothing).block == 2 * SERIES.horizon
-    assert Answers(CARS, nothing, nothing, nothing).block == 1
+def test_rows_are_independent_but_those_of_a_series() -> None:
+    series = RNG.normal(size=(130, 1)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(series[:, 0], 30)[..., None]
+    labels = np.zeros(len(windows), int)
+    assert dependent(CARS, Part(np.zeros((50, 3)), np.zeros(50))) == 1
+    assert dependent(SERIES, Part(windows[:, :6], np.zeros((101, 2)))) == 2 * SERIES.horizon
+    assert dependent(LABELLED, Part(windows, labels)) == 60
+    # Four series of five windows each, that do not overlap.
+    alone = RNG.normal(size=(20, 30, 1)).astype(np.float32)
+    assert dependent(LABELLED, Part(alone, np.repeat([0, 1, 0, 2], 5))) == 5
+    assert dependent(LABELLED, Part(alone[:0], labels[:0])) == 1
