@@ -69,7 +69,13 @@ def compare(
         for run, name in zip(runs[:: len(runs) // len(names)], names, strict=False):
             if run.config.architecture != name:
                 raise click.UsageError(f"--config of {run.config.architecture} is given for {name}.")
-        found.extend(results(runs, output, data_dir=data_dir, progress=click.echo))
+        for result in results(runs, output, data_dir=data_dir, progress=click.echo):
+            found.append(result)  # noqa: PERF402 - one by one: what is there counts when the next one is interrupted
+    except KeyboardInterrupt:
+        if found:
+            click.echo(f"\n{len(found)} of {len(runs)} runs are done:\n\n{compare_report.table(found)}")
+        click.echo("The same command goes on from here.")
+        raise click.Abort from None
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     except DataError as error:

@@ -115,11 +115,12 @@ def results(
             the same call goes on where it was interrupted.
         data_dir: Folder that may hold the data's files (DATA_DIR).
         load: Another source of data, as `training.pipeline.train` takes it.
-        progress: Gets a line for each result.
+        progress: Gets a line for each result, with how many are done and how long the others will take.
     """
     data = _Data(data_dir, load)
-    for number, run in enumerate(runs, 1):
-        path = folder / "runs" / f"{run.config.architecture}-{run.config.sha256[:16]}.json"
+    paths = [folder / "runs" / f"{run.config.architecture}-{run.config.sha256[:16]}.json" for run in runs]
+    durations: list[float] = []
+    for number, (run, path) in enumerate(zip(runs, paths, strict=True), 1):
         known = path.exists()
         if known:
             found = Result(**{**json.loads(path.read_text(encoding="utf-8")), "label": run.label})
@@ -128,12 +129,22 @@ def results(
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(vars(found)) + "\n", encoding="utf-8")
             partial.replace(path)
+            durations.append(found.seconds)
         before = ", of an earlier call" if known else ""
+        to_go = sum(not other.exists() for other in paths[number:])
         progress(
             f"[{number}/{len(runs)}] {found.label}, seed {found.seed}: held-out {found.figure} {found.value:.4f} "
-            f"({found.seconds:.0f} s{before})"
+            f"({found.seconds:.0f} s{before}{_left(to_go, durations)})"
         )
         yield found
+
+
+def _left(runs: int, durations: Sequence[float]) -> str:
+    """How long so many runs will take if they are as long as those of this call; nothing where none can tell."""
+    if not runs or not durations:
+        return ""
+    seconds = runs * sum(durations) / len(durations)
+    return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"
 
 
 def _fit(run: Run, data: _Data, checkpoints: Path) -> Result:

@@ -96,6 +96,28 @@ def test_an_interrupted_comparison_goes_on_without_fitting_again(
     assert 5_000 < (folder / "curves.png").stat().st_size < 80_000
 
 
+def test_ctrl_c_shows_the_table_so_far_and_how_much_is_done(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compare, "_fit", _counted([], stop_at=4))
+    monkeypatch.setattr("training.pipeline.load_known", load)
+    words = ["compare", "dnn", "--config", str(recipe), "--over", "activation=relu,tanh,gelu", "--seeds", "2"]
+    assert run([*words, "--output", str(tmp_path / "out")]) == 130
+    printed = capsys.readouterr()
+    assert "[3/6] activation tanh, seed 1" in printed.out
+    assert "3 of 6 runs are done:" in printed.out
+    rows = [line for line in printed.out.splitlines() if line.startswith("| activation ")]
+    assert [row.split(" | ")[3] for row in rows] == ["2", "1"]
+    assert "The same command goes on from here." in printed.out
+    assert printed.err == "keras-serving: interrupted\n"
+
+
+def test_the_time_that_is_left_is_that_of_the_runs_of_this_call() -> None:
+    assert compare._left(3, [20.0, 60.0]) == "; about 2 min left"
+    assert compare._left(1, [20.0]) == "; about 20 s left"
+    assert compare._left(0, [20.0]) == compare._left(3, []) == ""
+
+
 def _counted(fits: list[Run], *, stop_at: int) -> Callable[..., compare.Result]:
     fit = compare._fit
 
