@@ -182,7 +182,9 @@ class Loader:
                 settle_garbage(collect=False)
                 logger.info("ready: %s", ", ".join(sorted(self.served)) or "no model")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self.settings.poll_s)
+                # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with news.
+                async with asyncio.timeout(self.settings.poll_s):
+                    await self._news.wait()
 
     async def _seed(self) -> None:
         assert self._prepared is not None  # noqa: S101 - start() came first

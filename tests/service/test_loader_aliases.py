@@ -1,5 +1,6 @@
 """Every version that an alias points to is kept loaded, once; and what answers when production's cannot be loaded."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -216,3 +217,12 @@ async def _loaded_candidate(loader: Loader, store: Store, version: str) -> Serve
     store.set_alias("cars", version, "candidate")
     await until(lambda: "candidate" in loader.aliases["cars"])
     return loader.find("cars", Pin(label="candidate"))
+
+
+async def test_closing_at_the_moment_of_news_ends_all_the_same(started: Started, settings: Settings) -> None:
+    for _ in range(5):
+        loader = await started(settings.model_copy(update={"poll_s": 60.0}))
+        await asyncio.sleep(0.02)
+        loader.look()
+        async with asyncio.timeout(5):
+            await loader.close()

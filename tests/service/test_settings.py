@@ -90,3 +90,38 @@ def test_settings_cannot_be_changed(change: dict[str, Any]) -> None:
     for name, value in change.items():
         with pytest.raises(ValidationError):
             setattr(settings, name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ADMIN_TOKEN", "fifteen-letters"),
+        ("ADMIN_TOKEN", "sixteen letters and spaces"),
+        ("API_KEYS", "sixteen-letters-and-more,short"),
+        ("API_KEYS", " , "),
+    ],
+)
+def test_a_secret_that_is_easily_guessed_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"SERVING_{name}", text)
+    with pytest.raises(SettingsError, match=f"^SERVING_{name}: ") as caught:
+        Settings.load()
+    assert text not in str(caught.value)
+
+
+def test_secrets_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_ADMIN_TOKEN", "sixteen-letters-1")
+    monkeypatch.setenv("SERVING_API_KEYS", "sixteen-letters-2, sixteen-letters-3,")
+    settings = Settings.load()
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "sixteen-letters-1"
+    assert [key.get_secret_value() for key in settings.api_keys] == ["sixteen-letters-2", "sixteen-letters-3"]
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "sixteen" not in shown
+
+
+def test_an_empty_secret_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_ADMIN_TOKEN", "")
+    monkeypatch.setenv("SERVING_API_KEYS", "")
+    assert (Settings.load().admin_token, Settings.load().api_keys) == (None, ())
