@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from models.task import Classes, SequenceForecast
 from training.calibrate import cooled
 from training.export import predict
+from training.gate_statistics import lower, resampled, upper
 from training.metrics import calibration_error, mean_squared
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
     from models import Facts
     from models.task import Task
     from training.split import Part
+
+RELIABLE = 0.01
+"""Least share of the squared error that recurrent layers must save: less changes with the seed."""
+_BLOCKS = 10
 
 
 def parts(task: Task, model: keras.Model, facts: Facts, held_out: Part) -> tuple[str, dict[str, float]]:
@@ -47,6 +53,39 @@ def parts(task: Task, model: keras.Model, facts: Facts, held_out: Part) -> tuple
         }
         return f"mean squared error in {task.unit} squared, validation rows", found
     return "", {}
+
+
+def recurrence(task: Task, model: keras.Model, held_out: Part) -> str:
+    """What the recurrent layers beside a ridge regression change, in words for the top of a card; else empty.
+
+    Windows overlap, so blocks of them are drawn again, each as long as two windows reach.
+
+    Args:
+        task: Of the model.
+        model: Calibrated; it is as before afterwards.
+        held_out: Windows that its weights never saw, of stride 1.
+    """
+    if not isinstance(task, SequenceForecast) or all(layer.name != "ridge" for layer in model.layers):
+        return ""
+    block = 2 * (task.lookback + task.horizon)
+    answers = predict(model, held_out.rows), without_recurrence(model, held_out.rows)
+    errors = np.stack([((answer[..., 0] - held_out.values) ** 2).mean(axis=1) for answer in answers], axis=1)
+    gain = 1 - errors[:, 0].mean() / errors[:, 1].mean()
+    measured = f"On {len(errors):,} validation windows they change its squared error by {-gain:+.1%}"
+    if len(errors) < _BLOCKS * block:
+        return (
+            f"A ridge regression with recurrent networks beside it. {measured}; that is too few to tell "
+            f"whether they improve it ({_BLOCKS * block:,} would be needed)."
+        )
+    drawn = resampled(errors, block=block)
+    gains = 1 - drawn[:, 0] / drawn[:, 1]
+    measured += f" (90 % interval {-upper(gains):+.1%} to {-lower(gains):+.1%}, blocks of windows drawn again)"
+    if lower(gains) > RELIABLE:
+        return f"A ridge regression with recurrent networks beside it, which improve it. {measured}."
+    return (
+        "**Its forecasts are those of a ridge regression.** Recurrent networks stand beside it, and add nothing to the "
+        f"forecast that one could rely on. {measured}. What they add are the ends of the intervals."
+    )
 
 
 def without_recurrence(model: keras.Model, rows: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from training.config import config_path, load_config, settings_between
 from training.export import LIMIT, export, predict
 from training.fingerprints import trained_on
 from training.golden import example, golden_rows
-from training.parts import parts
+from training.parts import parts, recurrence
 from training.plots import write_plots
 from training.reference import reference
 from training.report import classes_section, layers_section, parts_section, write_card
@@ -139,6 +139,7 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
         lineage=lineage(run, split),
         parameters=fitted.model.count_params(),
         facts=calibration(fitted),
+        notice="" if run.config.folds else recurrence(task, fitted.model, split.validation),
         sections=sections(task, fitted, split, evaluation, folds=run.config.folds),
     )
 

@@ -22,6 +22,7 @@ from training.build import Fitted
 from training.evaluate import evaluate, scale_of
 from training.export import predict
 from training.fingerprints import trained_on
+from training.parts import recurrence
 from training.plots import write_plots
 from training.publish import calibration, sections
 from training.report import write_card
@@ -76,6 +77,7 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
             lineage=manifest.lineage,
             parameters=manifest.parameters,
             facts=calibration(fitted),
+            notice="" if config.folds else recurrence(task, model, split.validation),
             sections=sections(task, fitted, split, evaluation, folds=config.folds),
         )
         _write_rows(staging, split)

@@ -59,6 +59,7 @@ def write_card(
     lineage: Lineage,
     parameters: int,
     facts: str,
+    notice: str = "",
     sections: Sequence[str] = (),
 ) -> None:
     """Write `card.md`.
@@ -72,6 +73,7 @@ def write_card(
         lineage: How it was made.
         parameters: Number of weights.
         facts: One sentence on the calibration.
+        notice: What whoever uses it must know first.
         sections: More of it, each with its own heading.
     """
     plots = "\n".join(
@@ -84,7 +86,7 @@ def write_card(
 
 {_what(task)} Architecture `{lineage.config["architecture"]}`, {parameters:,} parameters.
 
-## Intended use and limits
+{f"{notice}{chr(10)}{chr(10)}" if notice else ""}## Intended use and limits
 
 {_OWN if data.options else f"{_LIMITS[task.kind]} {_EXAMPLE}"}
 

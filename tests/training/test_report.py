@@ -44,6 +44,9 @@ def test_the_card_shows_every_plot_the_layers_and_what_can_be_taken_apart(bundle
     # The last fit of a cross-validated model saw every row.
     assert ("## What each part adds" in text) == (architecture != "regressor")
     assert ("| T-shirt/top |" in text) == (architecture == "cnn")
+    # Before anything else: what it is apart from its name.
+    first = text.split("## Intended use")[0]
+    assert ("A ridge regression with recurrent networks beside it" in first) == (architecture == "lstm")
 
 
 def test_a_card_written_again_keeps_version_figures_and_learning_curve(bundle: Bundle) -> None:
