@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from models.pictures import PREPARATIONS
+from models.task import ImageClassification
 
 if TYPE_CHECKING:
     from models.task import Task
     from training.datasets import DataSet, Raw
+    from training.own.pictures import PictureOptions
 
 _TABLE = ("target", "task", "ignore", "category")
 _PICTURES = ("size", "colour", "preparation")
@@ -87,6 +89,7 @@ def read_own_data(
     given: dict[str, Any],
     *,
     like: Task | None,
+    form: Task | None = None,
     config: Path | None,
     settings: tuple[str, ...] = (),
 ) -> tuple[DataSet, Raw, str]:
@@ -96,6 +99,7 @@ def read_own_data(
         architecture: Of the zoo.
         given: The options by name; `data` is set.
         like: Task of the version that the new one is to replace.
+        form: Task of the version that training begins with: pictures are brought into its form.
         config: That the user gave; part of the command that is recorded.
         settings: Single settings that the user changed; part of that command too.
 
@@ -107,7 +111,7 @@ def read_own_data(
         DataError: The data cannot be trained on.
     """
     from training.own.labelled import LabelledOptions, read_labelled
-    from training.own.pictures import PictureOptions, read_pictures
+    from training.own.pictures import read_pictures
     from training.own.series import SeriesOptions, read_series
     from training.own.source import Options, location
     from training.own.table import TableOptions, read_table
@@ -122,10 +126,7 @@ def read_own_data(
     units = tuple(_unit(text) for text in given["unit"])
     if path.is_dir():
         _only(given, _PICTURES, "a folder of pictures", architecture, ("cnn", "dnn"))
-        height, width = _size(given["size"] or "28")
-        channels = 3 if given["colour"] == "rgb" else 1
-        form = PictureOptions(height, width, channels, given["preparation"] or "stretch_v1")
-        return *read_pictures(path, form, options), location(path)
+        return *read_pictures(path, _pictures(given, form), options), location(path)
     if architecture == "lstm":
         _only(given, _SERIES, "a series", architecture, ("lstm",))
         _require_series(given)
@@ -160,6 +161,20 @@ def _require_series(given: dict[str, Any]) -> None:
         )
     if given["series"] and not given["label"]:
         raise click.UsageError("--series tells labelled series apart: give --label too. A forecast takes one series.")
+
+
+def _pictures(given: dict[str, Any], form: Task | None) -> PictureOptions:
+    """The form that pictures are brought into: that of the version to begin with, else as the user says."""
+    from training.own.pictures import PictureOptions
+
+    if isinstance(form, ImageClassification):
+        for name in _PICTURES:
+            if given[name]:
+                raise click.UsageError(f"--{name} is that of the version that --from names. Leave it out.")
+        return PictureOptions(form.height, form.width, form.channels, form.preparation)
+    height, width = _size(given["size"] or "28")
+    channels = 3 if given["colour"] == "rgb" else 1
+    return PictureOptions(height, width, channels, given["preparation"] or "stretch_v1")
 
 
 def _columns(text: str | None) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_serving.begin import begin_with, from_option, name_of
 from keras_serving.data_dir import data_dir_option
 from keras_serving.own_data import own_data_options, read_own_data, require_data
 from keras_serving.promotion import Gate, gate_options, into_store, require_promote
 from keras_serving.stores import open_store, who
 from models import architectures
-from models.names import is_name
 from models.task.changes import breaking as changes
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from models.task import Task
     from training.config import TrainConfig
     from training.pipeline import Loaded
+    from training.transfer import Start
 
 
 @click.command()
 @click.argument("architecture", metavar="ARCH")
-@click.option("--name", help="Name of the model.  [default: ARCH]")
+@click.option("--name", help="Name of the model.  [default: that of --data, else ARCH]")
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -44,6 +45,12 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="Change one setting of the configuration: fit.optimizer=nesterov, model.units=[100, 50]. Repeatable.",
 )
+@from_option
+@click.option(
+    "--tensorboard",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the course of the fit: tensorboard --logdir DIR.",
+)
 @click.option("--breaking", is_flag=True, help="Allow another schema or other labels than the name's served version.")
 @click.option(
     "--promote", is_flag=True, help="Switch to the new version where the gate finds it not worse than the served one."
@@ -58,6 +65,8 @@ def train(
     data_dir: Path | None,
     output: Path | None,
     settings: tuple[str, ...],
+    origin: str | None,
+    tensorboard: Path | None,
     breaking: bool,
     promote: bool,
     margin: float | None,
@@ -73,9 +82,7 @@ def train(
     require_promote(promote, output, margin, force)
     if architecture not in architectures():
         raise click.UsageError(f"Unknown architecture {architecture!r}. Known: {', '.join(architectures())}.")
-    name = name or architecture
-    if not is_name(name):
-        raise click.UsageError(f"--name {name!r}: use lower case letters, digits, - and _, a letter first.")
+    name = name_of(name, architecture, own["data"])
     if own["data"] is None:
         require_data(own)
     # TensorFlow's C++ logs of ordinary starts would bury our lines; what matters reaches Python as an exception.
@@ -92,7 +99,11 @@ def train(
     store = open_store() if output is None else None
     served = served_task(store, name)
     try:
-        chosen, loaded = _choose(architecture, config, own, settings, None if breaking else served)
+        start = begin_with(origin, architecture) if origin else None
+        chosen, loaded = _choose(architecture, config, own, settings, like=None if breaking else served, start=start)
+        if start is None and chosen.transfer.parent:
+            start = begin_with(chosen.transfer.parent, architecture)
+        more: dict[str, Any] = {"data_dir": data_dir, "start": start, "tensorboard": tensorboard}
 
         def load(config: TrainConfig, data_dir: Path | None) -> Loaded:
             found = loaded or pipeline.load_known(config, data_dir)
@@ -102,13 +113,11 @@ def train(
 
         if output is not None:
             ledger = output.resolve().parent / "EVALUATIONS.md"
-            pipeline.train(
-                chosen, name=name, publish_to=output, data_dir=data_dir, load=load, ledger=ledger, progress=click.echo
-            )
+            pipeline.train(chosen, name=name, publish_to=output, load=load, ledger=ledger, progress=click.echo, **more)
             return 0
         store = open_store()
         gate = Gate(store, name, margin, force or "") if promote else None
-        bundle = into_store(store, chosen, name, gate=gate, data_dir=data_dir, load=load)
+        bundle = into_store(store, chosen, name, gate=gate, load=load, **more)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     except (DataError, ExportError) as error:
@@ -149,26 +158,41 @@ def refuse_changes(name: str, served: Task, new: Task) -> None:
 
 
 def _choose(
-    architecture: str, config: Path | None, own: dict[str, Any], settings: tuple[str, ...], like: Task | None
+    architecture: str,
+    config: Path | None,
+    own: dict[str, Any],
+    settings: tuple[str, ...],
+    *,
+    like: Task | None,
+    start: Start | None,
 ) -> tuple[TrainConfig, Loaded | None]:
     """The configuration, and the user's own data where `--data` names them."""
     from training.config import config_path, load_config, make_config
     from training.own.recipes import can_train, recipe
     from training.pipeline import Loaded
+    from training.transfer import begun
 
+    def begin(chosen: TrainConfig) -> TrainConfig:
+        return begun(chosen, start, settings, keep_model=config is not None) if start else chosen
+
+    # With a version to begin with, settings come last: they may be of what it adds.
+    at_once = () if start else settings
+    form = start.task if start else None
     if config is not None:
-        chosen = load_config(config, settings)
+        chosen = load_config(config, at_once)
         if chosen.architecture != architecture:
             raise click.UsageError(f"{config} is a configuration of {chosen.architecture}, not of {architecture}.")
     if own["data"] is None:
-        return chosen if config else load_config(config_path(architecture), settings), None
+        return begin(chosen if config else load_config(config_path(architecture), at_once)), None
     click.echo("read")
-    data, raw, location = read_own_data(architecture, own, like=like, config=config, settings=settings)
+    data, raw, location = read_own_data(
+        architecture, own, like=form or like, form=form, config=config, settings=settings
+    )
     kind = data.task.kind
     if kind not in can_train(architecture):
         raise click.UsageError(f"{architecture} does not learn {kind.replace('_', ' ')}. Use dnn.")
     if config is None:
         chosen = recipe(architecture, kind, data.name, rows=len(raw.table))
-        if settings:
-            chosen = make_config(chosen.model_dump(mode="json"), settings, source="--set")
-    return chosen.model_copy(update={"dataset": data.name}), Loaded(data, raw, location)
+        if at_once:
+            chosen = make_config(chosen.model_dump(mode="json"), at_once, source="--set")
+    return begin(chosen.model_copy(update={"dataset": data.name})), Loaded(data, raw, location)
