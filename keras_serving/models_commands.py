@@ -7,9 +7,6 @@ from keras_serving.models_compare_live import compare_live
 from keras_serving.models_diff import diff
 from keras_serving.models_files import export, import_file
 from keras_serving.models_look import history, list_models, show
-from keras_serving.stores import find_bundle, open_store
-
-__all__ = ["find_bundle", "models_group", "open_store"]
 
 
 @click.group("models")
