@@ -1,6 +1,7 @@
 """The store under processes that are killed, that race, and on a disk that is full."""
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -9,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from keras_serving.main import run
 from models.bundle import Bundle
 from models.errors import BundleError, StoreError
 from models.store import Store
@@ -114,19 +117,19 @@ def test_a_process_killed_at_any_moment_leaves_a_valid_store(
     assert sorted(set(logged)) == list(range(1, changed.revision + 1)), "a change is missing in the log"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_stops_a_change_and_loses_nothing(shipped: Path, third: Bundle, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False).returncode:
-        pytest.skip("this container may not mount")
-    try:
-        _fill_and_change(disk, shipped, third)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A volume of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
-def _fill_and_change(disk: Path, shipped: Path, third: Bundle) -> None:
+def test_a_full_disk_stops_a_change_and_loses_nothing(disk: Path, shipped: Path, third: Bundle) -> None:
     store = Store(disk / "home")
     assert store.seed(shipped).failed == {}
     version = store.versions("cars")[0]
@@ -143,6 +146,23 @@ def _fill_and_change(disk: Path, shipped: Path, third: Bundle) -> None:
     store.add(third.path)
     assert store.set_alias("cars", version, "blue").target("cars", "blue") is not None
     check(store)
+
+
+def test_a_disk_that_may_only_be_read_can_be_looked_at(
+    disk: Path, shipped: Path, third: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(disk / "home")
+    store.seed(shipped)
+    version = store.versions("cars")[0]
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    monkeypatch.setenv("SERVING_HOME", str(store.home))
+    monkeypatch.setenv("SERVING_PRETRAINED", str(shipped))
+    assert run(["models", "list", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [row["version"] for row in json.loads(said.out) if row["name"] == "cars"] == [version]
+    assert "the store is not seeded: the store cannot be written: Read-only file system" in said.err
+    assert run(["models", "label", "cars", version, "blue"]) == 1
+    assert "Check the volume's space and permissions." in capsys.readouterr().err
 
 
 def test_files_that_may_not_grow_stop_a_change_and_lose_nothing(
