@@ -42,15 +42,28 @@ def export(name: str, version: tuple[str, ...]) -> None:
 @click.option("--name", help="Name of the model; a .keras file needs one.")
 @click.option(
     "--task",
-    type=click.Choice(["image_classification"]),
-    help="What the numbers mean; any other kind is described by --schema.  [default: image_classification]",
+    type=click.Choice(
+        [
+            "image_classification",
+            "tabular_classification",
+            "tabular_regression",
+            "sequence_classification",
+            "sequence_forecast",
+        ]
+    ),
+    help="What the numbers mean.  [default: image_classification]",
 )
 @click.option("--labels", metavar="A,B,...", help="Class names, in the order of the model's outputs.")
 @click.option(
     "--schema",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON document of a task, as `keras-serving models show --json` prints it under `task`.",
+    help="In place of these words, the JSON document of a task, as `keras-serving models show --json` prints it.",
 )
+@click.option("--column", "columns", metavar="NAME,...", help="Table, series: a name for each input, in their order.")
+@click.option("--range", metavar="LOW..HIGH", help="Table, series: the values that every column accepts.")
+@click.option("--target", help="Table, forecast: name of what is predicted.")
+@click.option("--unit", help="Regression, forecast: its unit.")
+@click.option("--step", help="Series: time between two steps, such as PT1H.")
 @click.option("--preparation", type=click.Choice(sorted(PREPARATIONS)), help="[default: stretch_v1]")
 @click.option(
     "--pixels",
@@ -100,10 +113,14 @@ def _import_keras(file: Path, name: str | None, *, task: str | None, breaking: b
         raise click.UsageError(f"{file.name} is a .keras file, which needs --name: the name to serve it by.")
     if not is_name(name):
         raise click.UsageError(f"--name {name!r}: use lower case letters, digits, - and _, a letter first.")
-    if form["labels"] is None and form["schema"] is None:
+    kind = task or "image_classification"
+    if form["labels"] is None and form["schema"] is None and kind.endswith("classification"):
         raise click.UsageError(
-            f"{task or 'image_classification'} needs --labels: class names, separated by commas; another task --schema."
+            f"{kind} needs --labels: class names, separated by commas; another kind is said with --task."
         )
+    if task and form["schema"]:
+        raise click.UsageError("--schema says the task whole: leave --task out.")
+    form |= {"task": task}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from training.own.imported import Form, import_model
@@ -115,10 +132,17 @@ def _import_keras(file: Path, name: str | None, *, task: str | None, breaking: b
     served = None if breaking else served_task(store, name)
     said = {option: value for option, value in form.items() if value}
     words = ["keras-serving", "models", "import", file.name, "--name", name]
-    words += [f"--{option}={getattr(value, 'name', value)}" for option, value in said.items() if value is not True]
+    flags = {"columns": "column"}
+    words += [
+        f"--{flags.get(option, option)}={getattr(value, 'name', value)}"
+        for option, value in said.items()
+        if value is not True
+    ]
     words += [f"--{option}" for option, value in said.items() if value is True]
-    if "labels" in said:
-        said["labels"] = tuple(said["labels"].split(","))
+    for option in {"labels", "columns"} & set(said):
+        said[option] = tuple(text.strip() for text in said[option].split(","))
+    if "range" in said:
+        said["range"] = _range(said["range"])
     with tempfile.TemporaryDirectory() as folder:
         bundle, reason = import_model(file, name, Form(command=shlex.join(words), **said), Path(folder) / name)
         if served is not None:
@@ -127,3 +151,14 @@ def _import_keras(file: Path, name: str | None, *, task: str | None, breaking: b
     if reason:
         click.echo(f"no ONNX graph, so TensorFlow serves it: {reason}")
     put_into_service(store, name, version)
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, dots, high = text.partition("..")
+    try:
+        found = (float(low), float(high)) if dots else None
+    except ValueError:
+        found = None
+    if found is None or not found[0] < found[1]:
+        raise click.UsageError(f"--range {text!r}: write LOW..HIGH, two numbers, such as --range=-5..120.")
+    return found

@@ -11,26 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from models.bundle import CARD, GOLDEN, ONNX, REFERENCE, Bundle
 from models.engines import check_golden, open_engine
 from models.manifest import Lineage
 from models.task import Classes, ImageClassification, Task
-from training.export import LIMIT, ExportError, compare, save, write_onnx
+from training.export import LIMIT, compare, save, write_onnx
 from training.golden import example, golden_rows
+from training.own.described import ImportRefusedError, Kind, task_of
 from training.publish import code_version
 from training.split import Part
 
 if TYPE_CHECKING:
     import keras
 
+__all__ = ["Form", "ImportRefusedError", "import_model"]
+
 Pixels = Literal["0..255", "0..1", "-1..1"]
 _SCALES: dict[Pixels, tuple[float, float]] = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0)}
-
-
-class ImportRefusedError(ExportError):
-    """A file that cannot be served. The message says the remedy."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,13 @@ class Form:
 
     Attributes:
         labels: Class names, in the order of the outputs.
-        schema: Task document, as in a manifest; where it is None the task is pictures of the model's own size.
+        task: Kind of the task; the rest of it is of the model's shapes and the words below.
+        schema: Whole task document, as in a manifest, in place of those words.
+        columns: Of a table or series: a name for each input, in their order.
+        range: Of a table or series: smallest and largest accepted value of every column.
+        target: Of a table or forecast: name of what is predicted.
+        unit: Of it, where it is a value.
+        step: Of a series: time between two steps, an ISO 8601 duration.
         preparation: Of pictures; a name in `models.pictures`.
         pixels: The range that the model was trained on.
         logits: The model's outputs are logits: a softmax (sigmoid for one output) is added.
@@ -47,7 +51,13 @@ class Form:
     """
 
     labels: tuple[str, ...] = ()
+    task: Kind = "image_classification"
     schema: Path | None = None
+    columns: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    target: str = ""
+    unit: str = ""
+    step: str = "step"
     preparation: str = "stretch_v1"
     pixels: Pixels = "0..255"
     logits: bool = False
@@ -71,7 +81,7 @@ def import_model(path: Path, name: str, form: Form, destination: Path) -> tuple[
     """
     started = datetime.now(UTC)
     inner = load_safely(path)
-    task = _task(inner, form)
+    task = task_of(inner, form)
     model = wrap(inner, task, form)
     destination.mkdir(parents=True)
     golden = golden_rows(task, Part(np.empty((0, *task.input_shape), task.dtype), np.empty(0)), synthetic=True, seed=1)
@@ -146,46 +156,6 @@ def _lambdas(value: Any) -> Any:
     elif isinstance(value, list):
         for child in value:
             yield from _lambdas(child)
-
-
-def _task(model: keras.Model, form: Form) -> Task:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ImportRefusedError(
-            f"a model has one input and one output. Received: {len(model.inputs)} and {len(model.outputs)}. "
-            "Build a functional model around the part to serve."
-        )
-    if form.schema is not None:
-        try:
-            document = json.loads(form.schema.read_text(encoding="utf-8"))
-            if form.labels:
-                document["labels"] = form.labels
-            task: Task = TypeAdapter(Task).validate_python(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "document"
-            raise ImportRefusedError(f"{form.schema.name}: {where}: {first['msg']}. See a manifest's task.") from None
-        except (OSError, ValueError, TypeError) as error:
-            raise ImportRefusedError(f"{form.schema.name} is no JSON document of a task: {error}.") from None
-        return task
-    shape = model.inputs[0].shape[1:]
-    if len(shape) not in (2, 3) or None in shape:
-        raise ImportRefusedError(
-            f"pictures enter as (height, width) or (height, width, channels). Received: {shape}. "
-            "Give the task of another input with --schema."
-        )
-    try:
-        return ImageClassification.model_validate(
-            {
-                "height": shape[0],
-                "width": shape[1],
-                "channels": shape[2] if len(shape) == 3 else 1,
-                "preparation": form.preparation,
-                "labels": form.labels,
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ImportRefusedError(f"{first['loc'][0]}: {first['msg']}. Received: {first['input']!r}.") from None
 
 
 def wrap(inner: keras.Model, task: Task, form: Form) -> keras.Model:

@@ -15,7 +15,7 @@ from training.own.imported import Form, ImportRefusedError, import_model
 LABELS = ("bag", "boot", "coat")
 
 
-def saved(tmp_path: Path, *layers: Any, shape: tuple[int, ...] = (8, 8)) -> Path:
+def saved(tmp_path: Path, *layers: Any, shape: tuple[int | None, ...] = (8, 8)) -> Path:
     import keras
 
     keras.utils.set_random_seed(1)
@@ -77,6 +77,82 @@ def test_a_schema_describes_any_other_task(tmp_path: Path) -> None:
     )
     assert bundle.manifest.task == CARS
     assert CARS.parse([bundle.manifest.example]).shape == (1, 3)
+
+
+TABLE = {"columns": ("age", "income"), "range": (0.0, 100.0)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "form", "expected"),
+    [
+        (
+            (2,),
+            3,
+            Form(LABELS, "tabular_classification", **TABLE),
+            {"kind": "tabular_classification", "target": "class", "labels": list(LABELS)},
+        ),
+        (
+            (2,),
+            1,
+            Form(("no", "yes"), "tabular_classification", target="churn", **TABLE),
+            {"target": "churn", "labels": ["no", "yes"]},
+        ),
+        ((2,), 3, Form(task="tabular_regression", unit="mpg", **TABLE), {"kind": "tabular_regression", "unit": "mpg"}),
+        (
+            (12, 2),
+            3,
+            Form(LABELS, "sequence_classification", step="PT1M", **TABLE),
+            {"kind": "sequence_classification", "lookback": 12, "step": "PT1M"},
+        ),
+        (
+            (12, 2),
+            (4, 3),
+            Form(task="sequence_forecast", unit="MW", **TABLE),
+            {"kind": "sequence_forecast", "horizon": 4, "target": "age", "lookback": 12},
+        ),
+    ],
+)
+def test_shapes_and_a_few_words_make_the_task_of_a_table_or_a_series(
+    tmp_path: Path, shape: tuple[int, ...], units: Any, form: Form, expected: dict[str, Any]
+) -> None:
+    import keras
+
+    activation = {1: "sigmoid", 3: "softmax"}.get(units) if form.labels else None
+    size = units if isinstance(units, int) else units[0] * units[1]
+    layers = [*dense(size, activation), *([] if isinstance(units, int) else [keras.layers.Reshape(units)])]
+    # A mild kernel: values up to 100 would saturate any other.
+    for layer in layers:
+        if isinstance(layer, keras.layers.Dense):
+            layer.kernel_initializer = keras.initializers.RandomNormal(stddev=1e-3, seed=1)
+    bundle, reason = import_model(saved(tmp_path, *layers, shape=shape), "theirs", form, tmp_path / "bundle")
+    assert reason == ""
+    task = bundle.manifest.task.model_dump(mode="json")
+    assert expected.items() <= task.items()
+    columns = task.get("fields") or task["channels"]
+    assert [(c["name"], c["low"], c["high"]) for c in columns] == [("age", 0, 100), ("income", 0, 100)]
+    assert bundle.manifest.task.parse([bundle.manifest.example]).shape == (1, *shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "says"),
+    [
+        ((2,), Form(LABELS), r"pictures enter as .*Received: \(2,\). Say --task tabular_classification"),
+        ((8, 8), Form(LABELS, "tabular_classification", **TABLE), r"shape \(columns,\). Received: \(8, 8\)"),
+        ((3,), Form(LABELS, "tabular_classification", **TABLE), "takes 3 columns. Received: age, income. Name each"),
+        ((2,), Form(LABELS, "tabular_classification", columns=("a", "b")), "--range LOW..HIGH"),
+        ((None, 2), Form(LABELS, "sequence_classification", **TABLE), "both fixed. Received:"),
+        ((4, 2), Form(task="sequence_forecast", **TABLE), r"shape \(horizon, 3\).*An interval cannot be made up"),
+        ((2,), Form(("one",), "tabular_classification", **TABLE), "labels: Tuple should have at least 2 items"),
+    ],
+)
+def test_words_that_do_not_suit_the_shapes_are_refused(
+    tmp_path: Path, shape: tuple[int | None, ...], form: Form, says: str
+) -> None:
+    import keras
+
+    layers = [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)] if None in shape else dense(3)
+    with pytest.raises(ImportRefusedError, match=says):
+        import_model(saved(tmp_path, *layers, shape=shape), "theirs", form, tmp_path / "bundle")
 
 
 def test_a_model_that_answers_nan_for_a_missing_value_is_refused(tmp_path: Path) -> None:
