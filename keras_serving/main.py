@@ -14,6 +14,7 @@ from service.settings import SettingsError
 _COMMANDS = {
     "serve": ("keras_serving.serve_command", "serve"),
     "train": ("keras_serving.train_command", "train"),
+    "retrain": ("keras_serving.retrain_command", "retrain"),
     "analyse": ("keras_serving.analyse_command", "analyse"),
     "compare": ("keras_serving.compare_command", "compare"),
     "predict": ("keras_serving.predict_command", "predict"),

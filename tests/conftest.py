@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import gc
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,3 +70,12 @@ def thawed_garbage() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real data's folder, as DATA_DIR says."""
+    folder = os.environ.get("DATA_DIR")
+    if not folder:
+        pytest.skip("DATA_DIR is not set")
+    return Path(folder)

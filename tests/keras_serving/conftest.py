@@ -1,11 +1,13 @@
-"""A command line to run."""
+"""A command line to run, on shipped bundles or in the home of a user who trains on a table of their own."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from keras_serving.main import run
+from tests.keras_serving.training_cli import TRAIN, bring_data
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -18,6 +20,42 @@ def cli(
     monkeypatch.setenv("SERVING_HOME", str(home))
     monkeypatch.setenv("SERVING_PRETRAINED", str(shipped))
     monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(list(arguments))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, and a home whose production version was really trained on them."""
+    folder = tmp_path_factory.mktemp("user")
+    bring_data(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERVING_HOME", str(folder / "home"))
+        patch.setenv("SERVING_PRETRAINED", str(folder / "none"))
+        patch.chdir(folder)
+        assert run([*TRAIN, "--promote"]) == 0
+    return folder
+
+
+@pytest.fixture
+def user_home(_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained home; the working directory is the folder with the data."""
+    folder = Path(shutil.copytree(_trained, tmp_path / "user"))
+    monkeypatch.setenv("SERVING_HOME", str(folder / "home"))
+    monkeypatch.setenv("SERVING_PRETRAINED", str(folder / "none"))
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    monkeypatch.chdir(folder)
+    return folder / "home"
+
+
+@pytest.fixture
+def user_cli(user_home: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line there: exit status, standard output, standard error."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         status = run(list(arguments))

@@ -1,65 +1,32 @@
 """`train --promote`: what the gate says decides which version is live, and the exit status."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from keras_serving.main import run
 from models.aliases import Traffic
 from models.store import Store
-from tests.keras_serving.training_cli import TRAIN, WORSE, Cli, alias_of, bring_data, bundle
+from tests.keras_serving.conftest import Cli
+from tests.keras_serving.training_cli import TRAIN, WORSE, alias_of, bundle
 
-WITH_RECIPE = (*TRAIN, "--config", "churn.toml")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data and a home whose production version was really trained on them."""
-    folder = tmp_path_factory.mktemp("user")
-    bring_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SERVING_HOME", str(folder / "home"))
-        patch.setenv("SERVING_PRETRAINED", str(folder / "none"))
-        patch.chdir(folder)
-        assert run([*WITH_RECIPE, "--promote"]) == 0
-    return folder
+Options = tuple[str, ...]
 
 
-@pytest.fixture
-def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = Path(shutil.copytree(trained, tmp_path / "user"))
-    monkeypatch.setenv("SERVING_HOME", str(folder / "home"))
-    monkeypatch.setenv("SERVING_PRETRAINED", str(folder / "none"))
-    monkeypatch.chdir(folder)
-    return folder / "home"
+def reasons(user_home: Path) -> list[tuple[str, str, str]]:
+    return [(change.action, change.alias, change.reason) for change in Store(user_home).changes("churn")]
 
 
-@pytest.fixture
-def cli(home: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(list(arguments))
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def test_the_first_version_of_a_name_has_nothing_to_be_compared_with(user_home: Path) -> None:
+    assert bundle(user_home).manifest.gate is None
+    assert reasons(user_home)[-1] == ("promote", "production", "the first version")
 
 
-def reasons(home: Path) -> list[tuple[str, str, str]]:
-    return [(change.action, change.alias, change.reason) for change in Store(home).changes("churn")]
-
-
-def test_the_first_version_of_a_name_has_nothing_to_be_compared_with(home: Path) -> None:
-    assert bundle(home).manifest.gate is None
-    assert reasons(home)[-1] == ("promote", "production", "the first version")
-
-
-def test_a_version_that_is_as_good_is_promoted_and_carries_the_decision(cli: Cli, home: Path) -> None:
-    before = alias_of(home)
-    status, out, _ = cli(*WITH_RECIPE, "--promote")
+def test_a_version_that_is_as_good_is_promoted_and_carries_the_decision(user_cli: Cli, user_home: Path) -> None:
+    before = alias_of(user_home)
+    status, out, _ = user_cli(*TRAIN, "--promote")
     assert status == 0
-    assert alias_of(home) != before
-    found = bundle(home)
+    assert alias_of(user_home) != before
+    found = bundle(user_home)
     found.verify()
     gate = found.manifest.gate
     assert gate is not None
@@ -68,18 +35,19 @@ def test_a_version_that_is_as_good_is_promoted_and_carries_the_decision(cli: Cli
     assert gate.rows > 150
     for criterion in gate.criteria:
         assert criterion.sentence in out
-    assert reasons(home)[-1] == ("promote", "production", gate.summary)
+    assert reasons(user_home)[-1] == ("promote", "production", gate.summary)
     assert f"churn: {before} -> {found.manifest.version} (gate passed: 5 criteria on {gate.rows} rows)" in out
-    looks = [line for line in (home / "EVALUATIONS.md").read_text().splitlines() if f"| churn | {before} |" in line]
+    ledger = (user_home / "EVALUATIONS.md").read_text().splitlines()
+    looks = [line for line in ledger if f"| churn | {before} |" in line]
     assert [line.split(" | ")[4].rpartition(" ")[0] for line in looks] == ["accuracy", "gate: accuracy"]
 
 
-def test_a_version_trained_worse_stays_out_as_the_candidate_with_exit_status_3(cli: Cli, home: Path) -> None:
-    before = alias_of(home)
-    status, out, _ = cli(*WITH_RECIPE, *WORSE, "--promote")
+def test_a_version_trained_worse_stays_out_as_the_candidate_with_exit_status_3(user_cli: Cli, user_home: Path) -> None:
+    before = alias_of(user_home)
+    status, out, _ = user_cli(*TRAIN, *WORSE, "--promote")
     assert status == 3
-    assert alias_of(home) == before
-    found = bundle(home, "candidate")
+    assert alias_of(user_home) == before
+    found = bundle(user_home, "candidate")
     assert found.manifest.gate is not None
     assert next(c.name for c in found.manifest.gate.criteria if not c.passed) == "accuracy"
     assert f"{before} stays in production (gate refused: accuracy" in out
@@ -87,25 +55,25 @@ def test_a_version_trained_worse_stays_out_as_the_candidate_with_exit_status_3(c
     assert "FAILS" in out
 
 
-def test_a_reason_promotes_a_refused_version_and_is_recorded_everywhere(cli: Cli, home: Path) -> None:
-    status, out, _ = cli(*WITH_RECIPE, *WORSE, "--promote", "--force", "the old one breaks the law")
+def test_a_reason_promotes_a_refused_version_and_is_recorded_everywhere(user_cli: Cli, user_home: Path) -> None:
+    status, out, _ = user_cli(*TRAIN, *WORSE, "--promote", "--force", "the old one breaks the law")
     assert status == 0
-    gate = bundle(home).manifest.gate
+    gate = bundle(user_home).manifest.gate
     assert gate is not None
     assert not gate.passed
     assert gate.forced == "the old one breaks the law"
-    assert reasons(home)[-1][2].startswith("forced: the old one breaks the law (gate refused: accuracy")
+    assert reasons(user_home)[-1][2].startswith("forced: the old one breaks the law (gate refused: accuracy")
     assert "forced: the old one breaks the law" in out
 
 
-def test_a_candidate_that_is_being_tried_keeps_its_alias(cli: Cli, home: Path) -> None:
-    store = Store(home)
+def test_a_candidate_that_is_being_tried_keeps_its_alias(user_cli: Cli, user_home: Path) -> None:
+    store = Store(user_home)
     tried = store.versions("churn")[0]
     store.set_alias("churn", tried, "candidate")
     store.set_traffic("churn", Traffic(shadow=True))
-    status, out, _ = cli(*WITH_RECIPE, *WORSE, "--promote")
+    status, out, _ = user_cli(*TRAIN, *WORSE, "--promote")
     assert status == 3
-    assert alias_of(home, "candidate") == tried
+    assert alias_of(user_home, "candidate") == tried
     assert f"{tried} is being tried as candidate" in out
     assert store.aliases().traffic["churn"].shadow
 
@@ -120,7 +88,9 @@ def test_a_candidate_that_is_being_tried_keeps_its_alias(cli: Cli, home: Path) -
         (("--promote", "--margin", "0"), "0<x<=1"),
     ],
 )
-def test_options_of_the_gate_that_make_no_sense_are_refused(cli: Cli, options: tuple[str, ...], remedy: str) -> None:
-    status, out, err = cli(*WITH_RECIPE, *options)
+def test_options_of_the_gate_that_make_no_sense_are_refused(
+    user_cli: Cli, options: tuple[str, ...], remedy: str
+) -> None:
+    status, out, err = user_cli(*TRAIN, *options)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert remedy in err

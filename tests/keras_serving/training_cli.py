@@ -1,6 +1,5 @@
-"""A home of a user who trains on a table of their own, for the tests of the commands that train."""
+"""What the tests of the commands that train say again and again."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +7,6 @@ import pandas as pd
 from models.bundle import Bundle
 from models.store import PRODUCTION, Store
 from tests.training.own.made_up import customers
-
-Cli = Callable[..., tuple[int, str, str]]
 
 RECIPE = """architecture = "dnn"
 [model]
@@ -20,7 +17,10 @@ epochs = 12
 batch_size = 32
 learning_rate = 0.02
 """
-TRAIN = ("train", "dnn", "--data", "customers.csv", "--target", "churn", "--ignore", "customer", "--name", "churn")
+TRAIN = (
+    *("train", "dnn", "--data", "customers.csv", "--target", "churn", "--ignore", "customer"),
+    *("--name", "churn", "--config", "churn.toml"),
+)
 WORSE = ("--set", "fit.epochs=1", "--set", "fit.learning_rate=0.0001")
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,3 @@ def _quiet_tensorflow() -> Iterator[None]:
         del os.environ["TF_CPP_MIN_LOG_LEVEL"]
     else:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = before
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The real data's folder, as DATA_DIR says."""
-    folder = os.environ.get("DATA_DIR")
-    if not folder:
-        pytest.skip("DATA_DIR is not set")
-    return Path(folder)
