@@ -9,9 +9,9 @@ from rich.table import Table
 
 from keras_serving.live import DEFAULT_URL, ask
 from keras_serving.stores import find_bundle, open_store
+from models.aliases import CANDIDATE, Aliases
 from models.bundle import MANIFEST, Bundle
 from models.errors import BundleError
-from models.store import CANDIDATE, Store
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
@@ -26,9 +26,8 @@ def print_table(table: Table) -> None:
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
-def aliases_of(store: Store, name: str, version: str) -> str:
+def aliases_of(document: Aliases, name: str, version: str) -> str:
     """Aliases that point to a version, with a candidate's traffic."""
-    document = store.aliases()
     found = []
     for alias, target in sorted(document.models.get(name, {}).items()):
         if target.version == version:
@@ -48,10 +47,11 @@ def size_of(bundle: Bundle) -> int:
 def list_models(as_json: bool) -> None:
     """Show every version in the store; what is served carries an alias."""
     store = open_store()
+    document = store.aliases()
     rows = []
     for name in store.names():
         for version in store.versions(name):
-            row = {"name": name, "version": version, "alias": aliases_of(store, name, version)}
+            row = {"name": name, "version": version, "alias": aliases_of(document, name, version)}
             try:
                 bundle = store.open(name, version)
                 row["kind"] = bundle.manifest.task.kind
@@ -80,7 +80,7 @@ def show(name: str, version: str | None, as_json: bool, url: str | None) -> None
     store = open_store()
     bundle = find_bundle(store, name, version)
     manifest = bundle.manifest
-    aliases, live = aliases_of(store, name, manifest.version), _live(manifest.name, manifest.version, url)
+    aliases, live = aliases_of(store.aliases(), name, manifest.version), _live(manifest.name, manifest.version, url)
     if as_json:
         added = {"aliases": aliases.split(", ") if aliases else [], "bytes": size_of(bundle), "service": live}
         print_json(manifest.model_dump(mode="json") | added)

@@ -85,10 +85,10 @@ class Journal:
             with (self._home / ".lock").open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 document = self.read()
+                # What a killed process left half done; first, for it may be what fills the disk.
+                shutil.rmtree(self.staging, ignore_errors=True)
                 if document.last is not None and document.last not in self._log.read(tail=True):
                     self._log.append(document.last)
-                # Before: what a killed process left half done.
-                shutil.rmtree(self.staging, ignore_errors=True)
                 try:
                     yield document
                 finally:
