@@ -283,7 +283,7 @@ class Store:
                 try:
                     bundle = Bundle.open(source)
                     name, version = bundle.manifest.name, bundle.manifest.version
-                    if version in document.deleted.get(name, ()):
+                    if version in document.deleted.get(name, ()) or self._versions.is_rewritten(bundle):
                         continue
                     # Looks at every byte of what is there already: a copy that was killed half-way may have a manifest.
                     change = Change(action="add", model=name, who="shipped")

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from models.bundle import MANIFEST, Bundle, label
+from models.bundle import GOLDEN, KERAS, MANIFEST, ONNX, Bundle, label
 from models.errors import BundleError, UnknownModelError
 from models.names import is_name, is_version
 
@@ -80,6 +80,19 @@ class Versions:
         except (BundleError, UnknownModelError):
             return False
         return bundle.manifest.digest == digest
+
+    def is_rewritten(self, bundle: Bundle) -> bool:
+        """Whether the same model is there under the same version, with another card, plots or figures.
+
+        Seeding then leaves the store as it is: servers hold the digest of what was promoted.
+        """
+        manifest = bundle.manifest
+        try:
+            there = self.open(manifest.name, manifest.version).manifest
+        except (BundleError, UnknownModelError):
+            return False
+        answering = [[m.task, *(m.files.get(name) for name in (KERAS, ONNX, GOLDEN))] for m in (there, manifest)]
+        return there.digest != manifest.digest and answering[0] == answering[1]
 
     def place(self, bundle: Bundle) -> None:
         """Copy a bundle to where its name and version say.

@@ -12,7 +12,7 @@ import pytest
 from models.bundle import CARD, KERAS, MANIFEST, ONNX, Bundle
 from models.errors import BundleError, ConflictError, StoreError, UnknownModelError
 from models.store import ALIASES, PRODUCTION, Aliases, Store
-from tests.bundles import CARS, CREATED, IMAGE
+from tests.bundles import CARS, CREATED, IMAGE, graph_of
 from tests.conftest import MakeBundle
 
 
@@ -111,11 +111,13 @@ def test_another_bundle_under_the_same_version_is_a_conflict(empty: Store, bundl
     assert empty.open("cars", made.manifest.version).manifest == made.manifest
 
 
-def with_another_card(made: Bundle) -> Bundle:
+def with_another_card(made: Bundle, graph: bytes | None = None) -> Bundle:
     """Another bundle under the same version, which comes of the second of creation and the Keras file."""
     folder = made.path.parent / "other"
     shutil.copytree(made.path, folder)
     (folder / CARD).write_text("# another card\n")
+    if graph is not None:
+        (folder / ONNX).write_bytes(graph)
     (folder / MANIFEST).unlink()
     keep = ("name", "architecture", "task", "figures", "parameters", "lineage", "example", "created")
     return Bundle.seal(folder, **{member: getattr(made.manifest, member) for member in keep})
@@ -394,11 +396,23 @@ def test_a_shipped_bundle_that_conflicts_with_the_store_is_left_out(
 ) -> None:
     made = Bundle.open(shipped / "cars-0")
     folder = Path(shutil.copytree(made.path, tmp_path / "pretrained" / "cars-0"))
-    other = with_another_card(Bundle.open(folder))
+    other = with_another_card(Bundle.open(folder), graph=graph_of(CARS, 9))
     shutil.rmtree(folder)
     before = store.aliases()
     seeded = store.seed(other.path.parent)
     assert "another bundle" in seeded.failed["other"]
+    assert store.aliases() == before
+
+
+def test_a_shipped_bundle_whose_card_was_written_anew_leaves_the_store_as_it_is(
+    store: Store, shipped: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(shipped / "cars-0", tmp_path / "pretrained" / "cars-0"))
+    with_another_card(Bundle.open(folder))
+    shutil.rmtree(folder)
+    before = store.aliases()
+    seeded = store.seed(tmp_path / "pretrained")
+    assert (seeded.added, seeded.waiting, seeded.failed) == ((), (), {})
     assert store.aliases() == before
 
 
