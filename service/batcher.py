@@ -84,7 +84,7 @@ class Batcher:
         self._engine = engine
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
-        self.inline_rows = inline_rows
+        self.inline_rows = inline_rows if engine.in_flight == 1 else 0
         self._seconds_per_row = seconds_per_row
         self.on_batch = on_batch
         self.tap: Tap | None = None
@@ -145,8 +145,8 @@ class Batcher:
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         while self._jobs and self._running < self._engine.in_flight:
-            pieces = self._take()
-            if sum(len(piece.rows) for piece in pieces) <= self.inline_rows and self._engine.in_flight == 1:
+            pieces, count = self._take()
+            if count <= self.inline_rows:
                 self._finish(pieces, self._compute(pieces))
                 # One batch a turn, so that the answers go out and new requests come in before the next.
                 break
@@ -157,8 +157,8 @@ class Batcher:
             future.add_done_callback(lambda done, pieces=pieces: self._finish_threaded(loop, pieces, done))  # type: ignore[misc]
         self._schedule(loop)
 
-    def _take(self) -> list[_Piece]:
-        """The rows at the head of the queue, as many as a batch holds."""
+    def _take(self) -> tuple[list[_Piece], int]:
+        """The rows at the head of the queue, as many as a batch holds, and how many they are."""
         pieces: list[_Piece] = []
         room = self._max_batch_rows
         now = perf_counter()
@@ -174,7 +174,7 @@ class Batcher:
             self.queued_rows -= len(rows)
             room -= len(rows)
             pieces.append(_Piece(job, start, rows))
-        return pieces
+        return pieces, self._max_batch_rows - room
 
     def _compute(self, pieces: list[_Piece]) -> float:
         """Fill in each piece's outputs or error; return the engine's seconds. Runs on the loop or in a thread."""

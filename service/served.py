@@ -72,7 +72,9 @@ class Served:
         return (self.manifest.name, self.manifest.version, alias, self.engine.name, self.engine.device)
 
     def inline_rows(self, limit_ms: float) -> int:
-        """Rows in the largest batch that takes at most ``limit_ms``, as measured at warm-up."""
+        """Rows in the largest batch that takes at most ``limit_ms``, as measured; none where a device computes."""
+        if self.engine.in_flight > 1:
+            return 0
         return max((rows for rows, ms in self.latency_ms.items() if ms <= limit_ms), default=0)
 
     async def release(self) -> None:
