@@ -10,7 +10,7 @@ from keras_serving.main import run
 from models.bundle import Bundle
 from models.store import Store
 from models.task import ImageClassification
-from tests.keras_serving.training_cli import Cli
+from tests.keras_serving.conftest import Cli
 from tests.training.own.made_up import shapes
 
 TINY = 'architecture = "cnn"\n[model]\nfilters = [4]\nconvolutions = 1\n[fit]\nepochs = 1\nbatch_size = 16\n'
@@ -116,3 +116,14 @@ def test_what_cannot_be_gone_on_from_is_refused_in_one_line(
     last = [line for line in err.splitlines() if line.startswith("keras-serving: ")]
     assert len(last) == 1
     assert says in last[0]
+
+
+def test_retraining_begins_again_where_the_version_began(user: Path, cli: Cli) -> None:
+    before = production(user, "others").manifest
+    status, out, err = cli("retrain", "others", "--force", "a test")
+    assert status == 0, out + err
+    after = production(user, "others").manifest
+    assert after.version != before.version
+    assert after.lineage.parent == before.lineage.parent
+    assert after.lineage.config == before.lineage.config
+    assert after.task == before.task
