@@ -21,9 +21,9 @@ _reason = click.option("--reason", default="", help="For the log of changes.")
 @click.option("--expect", metavar="VERSION", help="Only if the alias points to this version now.")
 @_reason
 def promote(name: str, version: str, alias: str, expect: str | None, reason: str) -> None:
-    """Make VERSION (or what an alias points to) the production version of NAME.
+    """Switch production of NAME to VERSION.
 
-    Its files and golden rows are checked first. Running servers follow within a second.
+    VERSION may be an alias, such as `candidate`, for what it points to. Its files and golden rows are checked first. Running servers follow within a second.
     """
     store = open_store()
     switch(store, name, version_of(store, name, version), alias=alias, expect=expect, reason=reason)
@@ -55,7 +55,10 @@ def switch(store: Store, name: str, version: str, *, alias: str, expect: str | N
 @click.option("--expect", metavar="VERSION", help="Only if this is the production version now.")
 @_reason
 def rollback(name: str, expect: str | None, reason: str) -> None:
-    """Make production of NAME what it was before; again for the one before that."""
+    """Switch production of NAME back.
+
+    To what it was before; again for the one before that.
+    """
     store = open_store()
     before = store.aliases().target(name)
     after = store.rollback(name, expect=expect or (before.version if before else None), who=who(), reason=reason)
@@ -70,9 +73,9 @@ def rollback(name: str, expect: str | None, reason: str) -> None:
 @click.option("--expect", metavar="VERSION", help="Only if the label points to this version now.")
 @_reason
 def label(name: str, version: str, alias: str, expect: str | None, reason: str) -> None:
-    """Let LABEL of NAME point to VERSION: servers load it, and /predict/NAME?label=LABEL asks it.
+    """Let LABEL of NAME point to VERSION.
 
-    The label `candidate` is the one that canary and shadow are about.
+    Servers load it, and /predict/NAME?label=LABEL asks it. The label `candidate` is the one that canary and shadow are about.
     """
     if alias == PRODUCTION:
         raise click.UsageError(f"production is switched by keras-serving models promote {name} {version}.")
@@ -85,7 +88,10 @@ def label(name: str, version: str, alias: str, expect: str | None, reason: str) 
 @click.argument("alias", metavar="LABEL")
 @_reason
 def unlabel(name: str, alias: str, reason: str) -> None:
-    """Take LABEL of NAME away; canary and shadow end with the label `candidate`."""
+    """Take LABEL of NAME away.
+
+    Canary and shadow end with the label `candidate`.
+    """
     if alias == PRODUCTION:
         raise click.UsageError("production is what answers. Switch it: keras-serving models promote or rollback.")
     store = open_store()
@@ -102,9 +108,9 @@ def unlabel(name: str, alias: str, reason: str) -> None:
 @click.option("--p99-factor", type=float, help="Taken back above production's p99 times this.  [default: 2]")
 @_reason
 def canary(name: str, percent: str, reason: str, **judged: float | None) -> None:
-    """Let the candidate of NAME answer PERCENT of the requests (at most 50), or end that.
+    """Let NAME's candidate answer a share.
 
-    It is taken back by itself when its error rate or its 99th percentile of latency is worse than production's by
+    PERCENT of the requests, at most 50; `off` ends it. It is taken back by itself when its error rate or its 99th percentile of latency is worse than production's by
     more than a factor.
     """
     given = {option: value for option, value in judged.items() if value is not None}
@@ -129,9 +135,9 @@ def canary(name: str, percent: str, reason: str, **judged: float | None) -> None
 @click.argument("state", type=click.Choice(["on", "off"]), default="on")
 @_reason
 def shadow(name: str, state: str, reason: str) -> None:
-    """Run production's batches of NAME on the candidate too, off the request path, or end that.
+    """Run batches on NAME's candidate too.
 
-    Answers never change; `keras-serving models compare-live NAME` tells how the two agree.
+    Production's batches, off the request path. Answers never change; `keras-serving models compare-live NAME` tells how the two agree.
     """
     _set_traffic(name, reason, shadow=state == "on")
 
@@ -154,7 +160,10 @@ def _set_traffic(name: str, reason: str, **change: object) -> None:
 @click.argument("version")
 @_reason
 def delete(name: str, version: str, reason: str) -> None:
-    """Delete VERSION of NAME; what an alias or a rollback needs is refused."""
+    """Delete VERSION of NAME.
+
+    What an alias or a rollback needs is refused.
+    """
     open_store().delete(name, version, who=who(), reason=reason)
     click.echo(f"{name}: {version} is deleted")
 
@@ -163,7 +172,10 @@ def delete(name: str, version: str, reason: str) -> None:
 @click.argument("name", required=False)
 @click.option("--keep", type=click.IntRange(1), default=5, show_default=True, help="Newest versions to keep.")
 def prune(name: str | None, keep: int) -> None:
-    """Delete the oldest versions of NAME, or of every model, but what an alias or a rollback needs."""
+    """Delete the oldest versions.
+
+    Of NAME, or of every model; never what an alias or a rollback needs.
+    """
     store = open_store()
     for each in [name] if name else store.names():
         gone = store.prune(each, keep, who=who())

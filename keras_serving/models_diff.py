@@ -17,7 +17,10 @@ from models.task.changes import breaking
 @click.argument("second", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 def diff(first: str, second: str, as_json: bool) -> None:
-    """Compare A with B: each is NAME, NAME:VERSION, NAME:ALIAS, or a bundle's folder."""
+    """Compare version A with version B.
+
+    Each is NAME, NAME:VERSION, NAME:ALIAS, or a bundle's folder.
+    """
     store = open_store()
     a, b = refer(store, first), refer(store, second)
     found = difference(a, b)

@@ -22,9 +22,9 @@ _ZIP = b"PK\x03\x04"
 @click.argument("name")
 @click.argument("version", metavar="[VERSION|ALIAS] FILE", nargs=-1, required=True)
 def export(name: str, version: tuple[str, ...]) -> None:
-    """Write a version of NAME to FILE, a tar archive; its production version unless VERSION or an alias is given.
+    """Write a version of NAME to FILE.
 
-    The same version gives the same bytes. `keras-serving models import FILE` adds it to another store.
+    A tar archive of its production version, unless VERSION or an alias is given. The same version gives the same bytes. `keras-serving models import FILE` adds it to another store.
     """
     *given, file = version
     if len(given) > 1:
@@ -73,9 +73,9 @@ def export(name: str, version: tuple[str, ...]) -> None:
 @click.option("--logits", is_flag=True, help="The model's outputs are logits, not probabilities.")
 @click.option("--breaking", is_flag=True, help="Allow another schema or other labels than the name's served version.")
 def import_file(file: Path, name: str | None, **form: Any) -> None:
-    """Add FILE to the store: an archive of `models export`, or a .keras file that was trained elsewhere.
+    """Add a version from FILE to the store.
 
-    An archive says itself what it is. A .keras file needs --name and --labels or --schema; it is loaded without any
+    FILE is an archive of `models export`, or a .keras file that was trained elsewhere. An archive says itself what it is. A .keras file needs --name and --labels or --schema; it is loaded without any
     code of its own, exported to ONNX and compared; what cannot be exported is served by TensorFlow. The first version
     of a name is served at once.
     """

@@ -45,7 +45,7 @@ def size_of(bundle: Bundle) -> int:
 @click.command("list")
 @_json
 def list_models(as_json: bool) -> None:
-    """Show every version in the store; what is served carries an alias."""
+    """Show all versions and their aliases."""
     store = open_store()
     document = store.aliases()
     rows = []
@@ -76,7 +76,10 @@ def list_models(as_json: bool) -> None:
 @_json
 @click.option("--url", help=f"Ask this service which version answers.  [default: {DEFAULT_URL} if one is there]")
 def show(name: str, version: str | None, as_json: bool, url: str | None) -> None:
-    """Show what a version of NAME is, of its production version unless VERSION or an alias is given."""
+    """Show what a version of NAME is.
+
+    Of its production version, unless VERSION or an alias is given; with what a running service makes of it.
+    """
     store = open_store()
     bundle = find_bundle(store, name, version)
     manifest = bundle.manifest
@@ -148,7 +151,10 @@ def _live(name: str, version: str, url: str | None) -> str:
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest changes to show.")
 @_json
 def history(name: str | None, limit: int, as_json: bool) -> None:
-    """Show who changed what, when: of NAME or of every model, newest last."""
+    """Show who changed what, when.
+
+    Of NAME or of every model, newest last.
+    """
     store = open_store()
     changes = store.changes(name, limit)
     if name is not None and not changes:
