@@ -23,7 +23,8 @@ _reason = click.option("--reason", default="", help="For the log of changes.")
 def promote(name: str, version: str, alias: str, expect: str | None, reason: str) -> None:
     """Switch production of NAME to VERSION.
 
-    VERSION may be an alias, such as `candidate`, for what it points to. Its files and golden rows are checked first. Running servers follow within a second.
+    VERSION may be an alias, such as `candidate`, for what it points to. Its files and golden rows are checked first.
+    Running servers follow within a second.
     """
     store = open_store()
     switch(store, name, version_of(store, name, version), alias=alias, expect=expect, reason=reason)
@@ -75,7 +76,8 @@ def rollback(name: str, expect: str | None, reason: str) -> None:
 def label(name: str, version: str, alias: str, expect: str | None, reason: str) -> None:
     """Let LABEL of NAME point to VERSION.
 
-    Servers load it, and /predict/NAME?label=LABEL asks it. The label `candidate` is the one that canary and shadow are about.
+    Servers load it, and /predict/NAME?label=LABEL asks it. The label `candidate` is the one that canary and shadow
+    are about.
     """
     if alias == PRODUCTION:
         raise click.UsageError(f"production is switched by keras-serving models promote {name} {version}.")
@@ -110,8 +112,8 @@ def unlabel(name: str, alias: str, reason: str) -> None:
 def canary(name: str, percent: str, reason: str, **judged: float | None) -> None:
     """Let NAME's candidate answer a share.
 
-    PERCENT of the requests, at most 50; `off` ends it. It is taken back by itself when its error rate or its 99th percentile of latency is worse than production's by
-    more than a factor.
+    PERCENT of the requests, at most 50; `off` ends it. It is taken back by itself when its error rate or its 99th
+    percentile of latency is worse than production's by more than a factor.
     """
     given = {option: value for option, value in judged.items() if value is not None}
     if percent == "off":
@@ -137,7 +139,8 @@ def canary(name: str, percent: str, reason: str, **judged: float | None) -> None
 def shadow(name: str, state: str, reason: str) -> None:
     """Run batches on NAME's candidate too.
 
-    Production's batches, off the request path. Answers never change; `keras-serving models compare-live NAME` tells how the two agree.
+    Production's batches, off the request path. Answers never change; `keras-serving models compare-live NAME` tells
+    how the two agree.
     """
     _set_traffic(name, reason, shadow=state == "on")
 

@@ -24,7 +24,8 @@ _ZIP = b"PK\x03\x04"
 def export(name: str, version: tuple[str, ...]) -> None:
     """Write a version of NAME to FILE.
 
-    A tar archive of its production version, unless VERSION or an alias is given. The same version gives the same bytes. `keras-serving models import FILE` adds it to another store.
+    A tar archive of its production version, unless VERSION or an alias is given. The same version gives the same
+    bytes. `keras-serving models import FILE` adds it to another store.
     """
     *given, file = version
     if len(given) > 1:
@@ -75,9 +76,9 @@ def export(name: str, version: tuple[str, ...]) -> None:
 def import_file(file: Path, name: str | None, **form: Any) -> None:
     """Add a version from FILE to the store.
 
-    FILE is an archive of `models export`, or a .keras file that was trained elsewhere. An archive says itself what it is. A .keras file needs --name and --labels or --schema; it is loaded without any
-    code of its own, exported to ONNX and compared; what cannot be exported is served by TensorFlow. The first version
-    of a name is served at once.
+    FILE is an archive of `models export`, or a .keras file that was trained elsewhere. An archive says itself what it
+    is. A .keras file needs --name and --labels or --schema; it is loaded without any code of its own, exported to
+    ONNX and compared; what cannot be exported is served by TensorFlow. The first version of a name is served at once.
     """
     with file.open("rb") as stream:
         head = stream.read(512)
