@@ -44,6 +44,8 @@ def test_a_wrong_combination_is_refused_with_the_remedy(fit: dict[str, Any], mes
         ({"fit": {"augment": {"flip": True}}}, "augment is for pictures"),
         ({"folds": 3, "fit": {"early_stopping": 2}}, "set folds = 0"),
         ({"folds": 3, "fit": {"schedule": "plateau"}}, "set folds = 0"),
+        ({"folds": 3, "transfer": {"parent": "cars:1"}}, "cars:1 may have seen all of them: set folds = 0"),
+        ({"transfer": {"rate": 0.1}}, "transfer is of a fit that begins with a version: name it with --from"),
         ({"model": {"activation": "swish"}}, "model.activation: .*'maxout'; received 'swish'"),
     ],
 )
