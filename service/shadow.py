@@ -192,6 +192,7 @@ class Shadows:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (work := self._waiting.get()) is not None:
             work()
+            del work  # It holds two versions, and the next may be long in coming.
 
     def _let_go(self, pair: Pair, loop: asyncio.AbstractEventLoop) -> None:
         # A batch that was under way when the shadow ended may still come after this.
