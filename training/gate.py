@@ -147,10 +147,11 @@ def _too_few(task: Task, held_out: Part, chosen: NDArray[np.bool_], margin: floa
 def _criteria(
     production: Bundle, candidate: Bundle, part: Part, keras: NDArray[np.float32], margin: float
 ) -> tuple[Criterion, ...]:
+    bundles = (production, candidate)
     engines = (open_engine(production), open_engine(candidate))
     try:
         task = candidate.manifest.task
-        before, after = (_run(engine, part.rows) for engine in engines)
+        before, after = (_run(engine, bundle, part.rows) for engine, bundle in zip(engines, bundles, strict=True))
         answers = Answers(task, part.values, before, after, criteria.dependent(task, part))
         return (
             criteria.quality(answers, margin),
@@ -164,8 +165,12 @@ def _criteria(
             engine.close()
 
 
-def _run(engine: Engine, rows: NDArray[Any]) -> NDArray[np.float32]:
-    return np.concatenate([engine.run(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)])
+def _run(engine: Engine, bundle: Bundle, rows: NDArray[Any]) -> NDArray[np.float32]:
+    outputs = np.concatenate([engine.run(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)])
+    if not np.isfinite(outputs).all():
+        row = int(np.argwhere(~np.isfinite(outputs))[0][0])
+        raise EngineError(f"{bundle.manifest.version} answers held-out row {row} with no finite number.")
+    return outputs
 
 
 def lines(decision: Decision) -> list[str]:

@@ -33,7 +33,7 @@ SLOWER_MS = 0.05
 """A new version may take `SLOWER` times as long, and `SLOWER_MS` longer in any case."""
 BATCH = 64
 LEAST_ROWS, LEAST_BLOCKS = 30, 10
-"""For a bootstrap: independent rows, or blocks of dependent ones."""
+"""Independent rows, or blocks of dependent ones: fewer say nothing about the rest."""
 _BINS = 15
 
 
@@ -79,7 +79,7 @@ def rows_needed(task: Task, block: int, margin: float) -> int:
     """Rows below which nothing can be said."""
     if block > 1:
         return LEAST_BLOCKS * block
-    return statistics.rows_for(margin) if isinstance(task, Classes) else LEAST_ROWS
+    return max(LEAST_ROWS, statistics.rows_for(margin)) if isinstance(task, Classes) else LEAST_ROWS
 
 
 def quality(answers: Answers, margin: float) -> Criterion:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.bundle import ONNX, Bundle
 from models.task import Task
-from tests.bundles import CARS, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
+from tests.bundles import CARS, CHURN, CREATED, IMAGE, SERIES, make_bundle, rows_of, run_offline
 from training.fingerprints import fingerprints
 from training.gate import decide, independent, lines
 from training.split import Part
@@ -173,6 +173,14 @@ def test_a_production_version_that_cannot_be_run_is_a_refusal_and_no_error(tmp_p
     decision = judge(production, candidate, part)
     assert not decision.passed
     assert "does not match the manifest's sha256" in decision.refused
+
+
+def test_an_answer_that_is_no_number_is_a_refusal_and_no_error(tmp_path: Path) -> None:
+    rows = rows_of(CHURN, 200)
+    rows[5, 1] = np.nan
+    production, candidate = bundle(tmp_path, CHURN), bundle(tmp_path, CHURN, day=1)
+    decision = judge(production, candidate, Part(rows, np.zeros(200, int)))
+    assert f"{production.manifest.version} answers held-out row 5 with no finite number" in decision.refused
 
 
 def test_a_served_graph_that_differs_from_keras_is_refused(tmp_path: Path) -> None:

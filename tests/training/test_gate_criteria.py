@@ -113,6 +113,10 @@ def test_too_few_rows_are_known_before_anything_is_run(task: Any, block: int, ne
     assert rows_needed(task, block, margin=0.02) == needed
 
 
+def test_a_wide_margin_needs_some_rows_all_the_same() -> None:
+    assert rows_needed(IMAGE, 1, margin=1) == 30
+
+
 def test_what_is_served_may_differ_from_keras_by_a_hundred_thousandth() -> None:
     outputs = np.array([[0.5, 2000.0]], np.float32)
     assert parity(outputs + np.float32([[5e-6, 0.01]]), outputs, golden=0).passed
