@@ -72,7 +72,7 @@ def test_etth1_has_the_windows_that_publications_count(data_dir: Path) -> None:
     FASHION.package is None or not FASHION.package[1].is_dir(), reason="dataset-fashion-mnist is not installed"
 )
 def test_fashion_mnist_has_60000_and_10000_pictures() -> None:
-    _, split = real("fashion-mnist", None, load_config(config_path("cnn")))
+    _, split = real("fashion-mnist", None, load_config(config_path("dnn")))
     assert [len(part) for part in (split.train, split.validation, split.test)] == [48000, 12000, 10000]
     assert split.test.rows.dtype == np.uint8
     np.testing.assert_array_equal(np.bincount(split.test.values), [1000] * 10)
