@@ -14,7 +14,8 @@ from training.seeds import spread
 def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
     data, config = data_set("auto-mpg"), tiny("regressor", folds=2)
     split = data.split(data.engineer(cars()), config)
-    found = cross_validate(data.task, split, config, 3)
+    # Half: networks of two epochs hold 78 % by themselves, so that only the folds within each fold can bring it about.
+    found = cross_validate(data.task.model_copy(update={"coverage": 0.5}), split, config, 3)
     assert len(found.outputs) == len(split.train) + len(split.validation) + len(split.test) == 119
     headline = found.figures[0]
     assert (headline.name, headline.split, headline.rows) == ("mae", "3-fold", 119)
@@ -22,9 +23,8 @@ def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
     # Out of fold: nearest neighbours that had seen their row would be far better than this noise allows.
     assert headline.baselines["gradient boosting"] > 0.3
     assert np.isfinite(found.outputs).all()
-    # Networks of two epochs know nothing of widths: only the folds within each fold can have taught them.
     covered = next(figure for figure in found.figures if figure.name == "interval_coverage")
-    assert covered.value == pytest.approx(0.8, abs=0.1)
+    assert covered.value == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_recipe_that_calibrates_on_validation_rows_has_none_here() -> None:
