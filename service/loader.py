@@ -162,10 +162,6 @@ class Loader:
                 problems[name if alias == PRODUCTION else f"{name}/{alias}"] = failure.reason
         return problems
 
-    def settled(self, name: str) -> bool:
-        """Whether nothing of ``name`` is being loaded, or waits for that."""
-        return not any(other == name for other, _ in self.pool.missing(self._needed()))
-
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         await self._seed()
