@@ -104,6 +104,7 @@ class Gateway:
             try:
                 self._keys.check(scope["headers"])
             except UnauthorizedError as error:
+                self._runtime.metrics.rejected.labels(_REASONS[UnauthorizedError]).inc()
                 await _answer(problem(error, self._next_id()), send)
                 return
         await self._inner(scope, receive, send)
@@ -231,6 +232,7 @@ _REASONS: dict[type[Exception], str] = {
     TooLargeError: "too_large",
     NotReadyError: "not_ready",
     InputError: "invalid",
+    UnauthorizedError: "unauthorized",
 }
 
 

@@ -13,6 +13,7 @@ from service.settings import Settings
 from tests.service.asgi import Client
 from tests.service.conftest import StartRuntime
 from tests.service.test_gateway import CAR, body_of, check_problem
+from tests.service.test_metrics import rendered
 
 KEYS = ("first-key-of-sixteen", "second-key-of-sixteen")
 JSON = {"content-type": "application/json"}
@@ -55,6 +56,15 @@ async def test_any_of_the_keys_opens_predictions(client: Client, headers: dict[s
 async def test_without_a_key_no_route_predicts(client: Client, path: str, headers: dict[str, str]) -> None:
     answer = await client("POST", path, body_of(CAR), headers=JSON | headers)
     check_problem(answer, 401, www_authenticate='Bearer realm="keras-serving"')
+
+
+async def test_refusals_are_counted_on_either_route(client: Client, runtime: Runtime) -> None:
+    for path in ("/predict/cars", "/predict"):
+        await client("POST", path, body_of(CAR), headers=JSON)
+    found = rendered(runtime.metrics)
+    assert found['serving_rejected_total{reason="unauthorized"}'] == 2
+    assert found['serving_requests_total{alias="production",code="401",model="cars",route="/predict/{model}"}'] == 1
+    assert found['serving_requests_total{alias="",code="401",model="",route="/predict"}'] == 1
 
 
 async def test_a_request_without_a_key_is_refused_before_its_body_is_read(client: Client) -> None:

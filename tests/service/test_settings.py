@@ -62,6 +62,9 @@ def test_a_model_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, tex
         ("POLL_S", "nan"),
         ("INLINE_MS", "-1"),
         ("DRAIN_S", "inf"),
+        ("SHADOW_MAX_SHARE", "0"),
+        ("SHADOW_MAX_SHARE", "1.1"),
+        ("CANARY_TIMEOUT_S", "0"),
         ("LOG_LEVEL", "debug"),
     ],
 )
