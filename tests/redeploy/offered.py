@@ -16,7 +16,7 @@ _WORK = 900
 
 def resealed(source: Bundle, folder: Path, created: datetime, graph: bytes | None = None) -> Bundle:
     """The same model as another version, with another ONNX graph where one is given."""
-    shutil.copytree(source.path, folder, ignore=shutil.ignore_patterns(MANIFEST))
+    shutil.copytree(source.path, folder, ignore=shutil.ignore_patterns(MANIFEST, "model.yaml"))
     if graph is not None:
         (folder / ONNX).write_bytes(graph)
     manifest = source.manifest
@@ -53,9 +53,10 @@ def slow(source: Bundle) -> bytes:
     )
     graph.node.extend(
         [
-            helper.make_node("Cast", [rows.name], ["busy_rows"], to=onnx.TensorProto.FLOAT),
-            # Of the rows, so that no optimiser computes it beforehand.
-            helper.make_node("ReduceMean", ["busy_rows"], ["busy_mean"], keepdims=0),
+            # Of the batch's shape, so that no optimiser computes it beforehand; the rows may hold missing values.
+            helper.make_node("Shape", [rows.name], ["busy_shape"]),
+            helper.make_node("Cast", ["busy_shape"], ["busy_floats"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["busy_floats"], ["busy_mean"], keepdims=0),
             helper.make_node("Add", ["busy_weights", "busy_mean"], ["busy_square"]),
             helper.make_node("MatMul", ["busy_square", "busy_square"], ["busy_product"]),
             helper.make_node("ReduceMean", ["busy_product"], ["busy_result"], keepdims=0),
