@@ -192,7 +192,8 @@ def _choose(
     if kind not in can_train(architecture):
         raise click.UsageError(f"{architecture} does not learn {kind.replace('_', ' ')}. Use dnn.")
     if config is None:
-        chosen = recipe(architecture, kind, data.name, rows=len(raw.table))
+        rows = len(raw.table) // (own["lookback"] if own["series"] else 1)
+        chosen = recipe(architecture, kind, data.name, rows=rows)
         if at_once:
             chosen = make_config(chosen.model_dump(mode="json"), at_once, source="--set")
     return begin(chosen.model_copy(update={"dataset": data.name})), Loaded(data, raw, location)

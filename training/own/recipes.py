@@ -36,7 +36,7 @@ _RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("lstm", "sequence_classification"): {
         "model": {"members": 1, "dropout": 0.3},
-        "fit": {"epochs": 20, "batch_size": 64, "learning_rate": 0.003, "weight_decay": 0.01},
+        "fit": {"epochs": 20, "batch_size": 32, "learning_rate": 0.003, "weight_decay": 0.01},
     },
 }
 _FEW_ROWS, _MANY_ROWS = 1_000, 20_000
@@ -54,7 +54,7 @@ def recipe(architecture: str, kind: str, dataset: str, *, rows: int) -> TrainCon
         architecture: Of the zoo; must be able to learn `kind`.
         kind: Of the task.
         dataset: Its name.
-        rows: All of them.
+        rows: All of them; of series that are told apart, the windows that they have room for.
     """
     chosen = _RECIPES[architecture, kind]
     fit = dict(chosen["fit"])
