@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Z = 1.6448536269514722
 """Standard normal quantile of 95 %: every statement here is one-sided with that confidence."""
 CONFIDENCE = 0.95
-DRAWS = 4000
+DRAWS = 2000
 _CHUNK = 2_000_000
 """Rows that are drawn at a time: memory, not result."""
 

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from keras_serving.promotion import Gate
 from models.aliases import Traffic
+from models.decision import Decision
+from models.errors import ConflictError
 from models.store import Store
+from tests.conftest import MakeBundle
 from tests.keras_serving.conftest import Cli
 from tests.keras_serving.training_cli import TRAIN, WORSE, alias_of, bundle
 
@@ -76,6 +80,19 @@ def test_a_candidate_that_is_being_tried_keeps_its_alias(user_cli: Cli, user_hom
     assert alias_of(user_home, "candidate") == tried
     assert f"{tried} is being tried as candidate" in out
     assert store.aliases().traffic["churn"].shadow
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_production_version_that_changed_since_the_comparison_is_a_conflict(
+    store: Store, bundle_of: MakeBundle, compared: bool
+) -> None:
+    made = bundle_of(seed=5)
+    decision = Decision(production="20200101-000000-0123abcd", rows=9, left_out=0, margin=0.1, forced="a reason")
+    added = store.add((made.judged(decision) if compared else made).path)
+    before = store.aliases()
+    with pytest.raises(ConflictError, match="not to 20200101-000000-0123abcd" if compared else "was not compared"):
+        Gate(store, "cars").conclude(added)
+    assert store.aliases() == before
 
 
 @pytest.mark.parametrize(
