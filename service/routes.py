@@ -231,5 +231,6 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/docs", quick(docs)),
             *(admin.routes() if admin else ()),
         ],
-        exception_handlers={ServingError: refuse, HTTPException: refuse},
+        # Starlette raises what nobody foresaw again after the answer, so that the server logs it.
+        exception_handlers={ServingError: refuse, HTTPException: refuse, Exception: refuse},
     )

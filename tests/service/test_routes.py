@@ -116,6 +116,21 @@ async def test_a_model_is_503_while_it_is_loaded(settings: Settings) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_route_that_fails_answers_a_problem_without_the_inside(
+    client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("at /secret")
+
+    monkeypatch.setattr(runtime.loader, "problems", fail)
+    with pytest.raises(ZeroDivisionError):
+        await client("GET", "/models")
+    start, body = client.sent[-2:]
+    assert start["status"] == 500
+    assert dict(start["headers"])[b"content-type"] == b"application/problem+json"
+    assert b"secret" not in body["body"]
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/models", "/models/cars", "/openapi.json", "/docs"])
 async def test_these_routes_are_read_only(client: Client, path: str) -> None:
     answer = await client("POST", path)

@@ -31,7 +31,8 @@ class _Leak(importlib.abc.MetaPathFinder):
         def changed(module: ModuleType) -> None:
             execute(module)
             kept: list[Any] = []
-            module.OnnxEngine.close = kept.append
+            # A list's own method would not be bound to the engine.
+            module.OnnxEngine.close = lambda engine: kept.append(engine)  # noqa: PLW0108
 
         spec.loader.exec_module = changed  # type: ignore[method-assign]
         return spec
