@@ -112,9 +112,9 @@ class Loader:
             UnknownModelError: No such model, or no such version of it is loaded; the message lists what is.
             NotReadyError: The model is known, but not loaded (yet).
         """
-        if pin is not None and self.aliases.get(name):
-            return self._pinned(name, pin)
         served = self.served.get(name)
+        if pin is not None and served is not None:
+            return self._pinned(name, pin)
         if served is not None:
             return served
         if not self.ready:
@@ -214,10 +214,13 @@ class Loader:
         for name in {*self._wanted, *self.served}:
             self._point(name, self._wanted.get(name, {}))
         self._show()
+        needed = self._needed()
         used = {served for name in self.served for served in self.named(name).values()}
+        # A candidate that is loaded before its production version answers nothing yet, and is not to be loaded again.
+        used |= {served for key, served in self.pool.loaded.items() if key in needed}
         if self.pool.keep_only(used):
             settle_garbage(collect=True)
-        self.pool.bring(self._needed())
+        self.pool.bring(needed)
 
     def _keep(self, reason: str) -> None:
         """Go on with what is served although the alias document cannot be followed."""

@@ -73,6 +73,14 @@ class Split:
         """
         if not self.takes(next((value for name, value in headers if name == KEY_HEADER), None)):
             return await self._ask_production(ask)
+        # Held: it must be there to answer what the candidate fails, even if another version takes over meanwhile.
+        self.production.users += 1
+        try:
+            return await self._ask_candidate(ask)
+        finally:
+            self.production.users -= 1
+
+    async def _ask_candidate(self, ask: Ask) -> bytes:
         started = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):

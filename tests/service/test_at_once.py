@@ -1,0 +1,88 @@
+"""What a request gets when versions come, go and fail at the very moment in which it is answered."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from models.bundle import ONNX, Bundle
+from models.errors import UnknownModelError
+from models.store import Store
+from service.errors import NotReadyError
+from service.served import Pin
+from service.settings import Settings
+from tests.bundles import CARS, CREATED
+from tests.conftest import MakeBundle
+from tests.service.conftest import StartRuntime
+from tests.service.test_loader import Started, reloads, until, version_of
+from tests.service.test_traffic import Fails, ask, begin, candidate, production
+
+__all__ = ["candidate", "production"]
+
+
+@pytest.fixture
+async def started(thawed_garbage: None) -> AsyncIterator[Started]:
+    starter = Started()
+    yield starter
+    for loader in starter.loaders:
+        await loader.close()
+
+
+@pytest.fixture
+def third(store: Store, bundle_of: MakeBundle) -> Bundle:
+    """Another version of ``cars``, in the store but not served."""
+    return store.add(bundle_of(CARS, "cars", seed=2, created=CREATED + timedelta(days=2)).path)
+
+
+def spoil(store: Store, version: str) -> None:
+    graph = store.home / "models" / "cars" / version / ONNX
+    graph.write_bytes(graph.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("inline_ms", [1000.0, 0.0])
+async def test_production_is_not_released_while_it_may_have_to_help_out_a_candidate(
+    start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str, third: Bundle, inline_ms: float
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 0.3, "inline_ms": inline_ms}))
+    loader = await begin(runtime, percent=50)
+    old, let_go = loader.find("cars"), threading.Event()
+    await ask(runtime, query="?label=production")
+    Fails(loader.find("cars", Pin(label="candidate")), let_go)
+    asked = [asyncio.create_task(ask(runtime)) for _ in range(4)]
+    await asyncio.sleep(0.02)
+    store.set_alias("cars", third.manifest.version)
+    await until(lambda: version_of(loader) == third.manifest.version)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*asked)
+    let_go.set()
+    assert {answer.status for answer in answers} == {200}
+    await until(lambda: not hasattr(old.engine, "_session"))
+
+
+async def test_a_candidate_is_loaded_once_where_production_cannot_be_loaded(
+    started: Started, settings: Settings, store: Store, candidate: str, production: str, tmp_path: Path
+) -> None:
+    spoil(store, production)
+    # Nothing is shipped, so that seeding does not repair it.
+    loader = await started(settings.model_copy(update={"retry_s": 60.0, "pretrained": tmp_path / "none"}))
+    await until(lambda: reloads(loader, "success"))
+    for _ in range(20):
+        await asyncio.sleep(0.02)
+        assert reloads(loader, "success") == 1
+    with pytest.raises(NotReadyError, match="could not be loaded"):
+        loader.find("cars")
+
+
+async def test_a_pinned_version_that_is_not_loaded_is_not_answered_by_another_one(
+    started: Started, settings: Settings, store: Store, production: str, third: Bundle
+) -> None:
+    loader = await started(settings)
+    store.set_alias("cars", third.manifest.version)
+    spoil(store, third.manifest.version)
+    await until(lambda: "cars" in loader.problems())
+    assert loader.find("cars").manifest.version == production
+    with pytest.raises(UnknownModelError, match=f"No version '{third.manifest.version}' of cars is loaded"):
+        loader.find("cars", Pin(version=third.manifest.version))
