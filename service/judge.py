@@ -8,7 +8,7 @@ of its requests would take longer than that; the binomial test says how probable
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import exp, lgamma, log
+from math import ceil, exp, lgamma, log
 
 from models.store import Canary
 
@@ -94,8 +94,8 @@ class Judge:
 
 
 def _p99(seconds: deque[float]) -> float:
-    """The 99th percentile, as one of the values."""
-    return sorted(seconds)[int(0.99 * (len(seconds) - 1))]
+    """The 99th percentile: the least of the values that 99 % do not exceed."""
+    return sorted(seconds)[ceil(0.99 * len(seconds)) - 1]
 
 
 def binomial(hits: int, trials: int, share: float) -> float:

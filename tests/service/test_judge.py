@@ -108,3 +108,10 @@ def test_each_judgement_has_its_own_requests() -> None:
         judge.production(0.001)
     verdicts = [judge.candidate(0.1) for _ in range(50)]
     assert verdicts[-1] is not None, "production's slow time before the first judgement excuses nothing"
+
+
+def test_of_few_requests_production_s_slowest_counts_too() -> None:
+    judge = Judge(Canary(percent=50, requests=50))
+    for n in range(50):
+        judge.production(0.010 if n == 7 else 0.001)
+    assert not any(judge.candidate(0.005 if n % 10 == 0 else 0.001) for n in range(50))
