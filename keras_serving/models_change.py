@@ -153,7 +153,8 @@ def _set_traffic(name: str, reason: str, **change: object) -> None:
     before = document.traffic.get(name, Traffic())
     candidate = document.target(name, CANDIDATE)
     traffic = before.model_copy(update=change)
-    store.set_traffic(name, traffic, expect=candidate.version if candidate else None, who=who(), reason=reason)
+    expect = candidate.version if candidate else None
+    store.set_traffic(name, traffic, expect=expect, instead_of=before, who=who(), reason=reason)
     version = f" {candidate.version}" if candidate else ""
     click.echo(f"{name} candidate{version}: {before or 'no traffic'} -> {traffic or 'no traffic'}")
 

@@ -169,12 +169,19 @@ class Aliases(_Document):
         newest = max(index for index, earlier in enumerate(previous) if earlier == target)
         return self.pointing(name, PRODUCTION, target)._with(name, previous=previous[:newest])
 
-    def with_traffic(self, name: str, traffic: Traffic) -> "Aliases":
+    def with_traffic(self, name: str, traffic: Traffic, instead_of: Traffic | None = None) -> "Aliases":
         """The document in which the candidate of ``name`` gets ``traffic``.
 
         Raises:
-            ConflictError: There is no candidate beside a production version.
+            ConflictError: There is no candidate beside a production version, or it gets something other than
+                ``instead_of`` until now.
         """
+        before = self.traffic.get(name, Traffic())
+        if instead_of not in (None, before):
+            raise ConflictError(
+                f"{CANDIDATE} of {name[:80]} gets {before or 'no traffic'}, not {instead_of or 'no traffic'}. "
+                "Look again before changing it: keras-serving models history."
+            )
         if traffic and not (self.target(name, CANDIDATE) and self.target(name)):
             raise ConflictError(
                 f"{name[:80]} needs a production version and a candidate for that. "

@@ -196,25 +196,25 @@ class Store:
             return self._journal.write(document.pointing(name, alias, None), change)
 
     def set_traffic(
-        self, name: str, traffic: Traffic, *, expect: str | None = None, who: str = "", reason: str = ""
+        self,
+        name: str,
+        traffic: Traffic,
+        *,
+        expect: str | None = None,
+        instead_of: Traffic | None = None,
+        who: str = "",
+        reason: str = "",
     ) -> Aliases:
-        """Say what the candidate of ``name`` gets; what it has already is no change.
-
-        Args:
-            name: Model name.
-            traffic: An empty one ends canary and shadow.
-            expect: Version that the candidate is believed to be; None accepts any.
-            who: For the log.
-            reason: For the log.
+        """Say what the candidate of ``name`` gets, nothing ends canary and shadow; what it has already is no change.
 
         Raises:
-            ConflictError: There is no candidate beside a production version, or it is something other than ``expect``.
+            ConflictError: There is no candidate beside a production version; or it is not the version ``expect``, or
+                gets something other than ``instead_of`` until now, where these are given.
         """
         with self._journal.locked() as document:
             document.require(name, CANDIDATE, expect)
-            changed = document.with_traffic(name, traffic)
-            before = document.traffic.get(name, Traffic())
-            if before == traffic:
+            changed = document.with_traffic(name, traffic, instead_of)
+            if (before := document.traffic.get(name, Traffic())) == traffic:
                 return document
             change = document.change("traffic", name, CANDIDATE, str(traffic), who, reason)
             return self._journal.write(changed, change.model_copy(update={"before": str(before)}))

@@ -169,11 +169,13 @@ class Admin:
         self, name: str, member: Literal["canary", "shadow"], value: Canary | bool | None, order: _Order, who: str
     ) -> dict[str, Any]:
         def change() -> Aliases:
+            self._store.versions(name)
             before = self._store.aliases()
             candidate = before.target(name, CANDIDATE)
-            traffic = before.traffic.get(name, Traffic()).model_copy(update={member: value})
+            old = before.traffic.get(name, Traffic())
+            traffic = old.model_copy(update={member: value})
             expect = candidate.version if candidate else None
-            return self._store.set_traffic(name, traffic, expect=expect, who=who, reason=order.reason)
+            return self._store.set_traffic(name, traffic, expect=expect, instead_of=old, who=who, reason=order.reason)
 
         document = await asyncio.to_thread(change)
         candidate = document.target(name, CANDIDATE)

@@ -101,6 +101,14 @@ def test_a_canary_is_of_the_candidate_that_was_looked_at(store: Store, versions:
     assert store.set_traffic("cars", Traffic()).traffic == {}
 
 
+def test_of_two_changes_of_traffic_at_once_neither_undoes_the_other(store: Store, versions: list[str]) -> None:
+    store.set_alias("cars", versions[1], CANDIDATE)
+    store.set_traffic("cars", CANARY, instead_of=Traffic())
+    with pytest.raises(ConflictError, match=r"candidate of cars gets canary 10 % .*, not no traffic"):
+        store.set_traffic("cars", Traffic(shadow=True), instead_of=Traffic())
+    assert store.aliases().traffic == {"cars": CANARY}
+
+
 def test_ending_a_canary_twice_is_one_change(store: Store, versions: list[str]) -> None:
     store.set_alias("cars", versions[1], CANDIDATE)
     store.set_traffic("cars", CANARY)

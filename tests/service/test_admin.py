@@ -206,6 +206,7 @@ async def test_unknown_versions_and_models_are_404(client: Client) -> None:
     assert "Known versions" in problem["detail"]
     check_problem(await order(client, "promote", version="../../etc/passwd"), 404)
     check_problem(await order(client, "promote", model="trains", version="20990101-000000-00000000"), 404)
+    check_problem(await order(client, "canary", model="trains", percent=0), 404)
     check_problem(await order(client, "load", version="20990101-000000-00000000", label="../up"), 404)
 
 
