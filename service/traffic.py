@@ -4,12 +4,13 @@ A canary hurts nobody: what the candidate fails, production answers, and the fai
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
 from time import perf_counter
 
-from models.errors import ServingError
+from models.errors import ConflictError, ServingError
 from models.store import CANDIDATE, Canary, Store, Target, Traffic
 from service.errors import ClientDisconnectError, status_of
 from service.judge import Judge
@@ -90,7 +91,10 @@ class Split:
         except Exception as error:
             took = perf_counter() - started
             # Fails here too: then the request is to blame, not the candidate.
+            helping = perf_counter()
             answer = await ask(self.production)
+            # Counted: where one client's key sends everything to the candidate, production has nothing else to show.
+            self._judge.production(perf_counter() - helping)
             logger.warning("%s failed what production answered: %s", self._salt[:-1].decode(), error or "too late")
             self._on_failure()
             self._conclude(self._judge.candidate(took, failed=True))
@@ -159,19 +163,24 @@ class Router:
         self._metrics.canary_rollbacks.labels(name).inc()
         logger.error("%s %s: the canary is rolled back: %s", name, split.candidate.manifest.version, reason)
         task = asyncio.get_running_loop().create_task(
-            asyncio.to_thread(self._write, name, split.candidate.manifest.version, reason), name=f"rollback-{name}"
+            asyncio.to_thread(self._write, split, reason), name=f"rollback-{name}"
         )
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    def _write(self, name: str, version: str, reason: str) -> None:
+    def _write(self, split: Split, reason: str) -> None:
+        name, target = split.candidate.manifest.name, _target(split.candidate)
         try:
-            document = self._store.aliases()
-            candidate, traffic = document.target(name, CANDIDATE), document.traffic.get(name, Traffic())
-            if traffic.canary is None or candidate is None or candidate.version != version:
-                return  # Another worker was first, or somebody chose another candidate.
-            ended = traffic.model_copy(update={"canary": None})
-            self._store.set_traffic(name, ended, expect=version, who="service", reason=reason)
+            while True:
+                document = self._store.aliases()
+                traffic = document.traffic.get(name, Traffic())
+                if document.target(name, CANDIDATE) != target or traffic.canary != split.canary:
+                    return  # Another worker was first, or somebody chose another candidate or another canary.
+                ended = traffic.model_copy(update={"canary": None})
+                with contextlib.suppress(ConflictError):  # Changed since the look at it, so look again.
+                    self._store.set_traffic(
+                        name, ended, expect=target.version, instead_of=traffic, who="service", reason=reason
+                    )
         except (ServingError, OSError) as error:
             logger.error("the end of the canary of %s is this worker's only: %s", name, error)  # noqa: TRY400
 

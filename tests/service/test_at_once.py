@@ -10,7 +10,7 @@ import pytest
 
 from models.bundle import ONNX, Bundle
 from models.errors import UnknownModelError
-from models.store import Store
+from models.store import Canary, Store, Traffic
 from service.errors import NotReadyError
 from service.served import Pin
 from service.settings import Settings
@@ -86,3 +86,29 @@ async def test_a_pinned_version_that_is_not_loaded_is_not_answered_by_another_on
     assert loader.find("cars").manifest.version == production
     with pytest.raises(UnknownModelError, match=f"No version '{third.manifest.version}' of cars is loaded"):
         loader.find("cars", Pin(version=third.manifest.version))
+
+
+async def test_a_canary_whose_clients_all_go_to_a_candidate_that_fails_is_rolled_back(
+    start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str, production: str
+) -> None:
+    runtime = await start_runtime(settings)
+    split = (await begin(runtime, percent=50)).find("cars").split
+    assert split is not None
+    key = next(f"user-{n}" for n in range(99) if split.takes(f"user-{n}".encode()))
+    Fails(split.candidate)
+    answers = [await ask(runtime, key) for _ in range(30)]
+    assert {(answer.status, answer.json["version"]) for answer in answers} == {(200, production)}
+    await until(lambda: not store.aliases().traffic)
+
+
+async def test_a_canary_that_was_changed_meanwhile_is_not_rolled_back_for_the_old_one(
+    start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str
+) -> None:
+    runtime = await start_runtime(settings)
+    split = (await begin(runtime, percent=50)).find("cars").split
+    assert split is not None
+    changed = Traffic(canary=Canary(percent=5))
+    store.set_traffic("cars", changed)
+    runtime.loader.router._roll_back(split, "error rate")
+    await asyncio.gather(*runtime.loader.router._writing)
+    assert store.aliases().traffic["cars"] == changed
