@@ -23,7 +23,8 @@ def print_json(document: object) -> None:
 
 def print_table(table: Table) -> None:
     """Write a table: as wide as it is where no terminal says how wide that may be."""
-    Console(width=None if Console().is_terminal else 200).print(table)
+    # What somebody wrote is shown as it is: no word in brackets is a colour.
+    Console(width=None if Console().is_terminal else 200, markup=False, emoji=False).print(table)
 
 
 def aliases_of(document: Aliases, name: str, version: str) -> str:
@@ -146,6 +147,11 @@ def _live(name: str, version: str, url: str | None) -> str:
     return found + instead + (f": {'; '.join(reasons)}" if reasons else "")
 
 
+def _printable(text: str) -> str:
+    """Text of others without line ends, and without what a terminal obeys."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 @click.command("history")
 @click.argument("name", required=False)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest changes to show.")
@@ -166,5 +172,5 @@ def history(name: str | None, limit: int, as_json: bool) -> None:
     for change in changes:
         when = f"{change.when:%Y-%m-%d %H:%M:%S}"
         cells = (change.who, change.action, change.model, change.alias, change.before, change.after, change.reason)
-        table.add_row(when, *(cell or "-" for cell in cells))
+        table.add_row(when, *(_printable(cell) or "-" for cell in cells))
     print_table(table)

@@ -306,3 +306,13 @@ def test_a_keras_file_is_imported_into_service_and_its_labels_do_not_change_sile
     assert "--breaking" in err
     assert cli(*importing, "--labels", "coat,boot,bag", "--breaking")[0] == 0
     assert len(Store(home).versions("theirs")) >= 1
+
+
+def test_history_shows_a_reason_as_it_was_given_in_one_line_and_the_terminal_obeys_none(
+    cli: Cli, store: Store, versions: list[str]
+) -> None:
+    store.set_alias("cars", versions[1], who="admin@::1", reason="[/x] [red] :smile:\n2026 forged \x1b[2J")
+    code, text = cli("models", "history", "--limit", "1")[:2]
+    assert code == 0
+    assert "[/x] [red] :smile: 2026 forged  [2J" in text
+    assert "\x1b" not in text
