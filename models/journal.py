@@ -87,12 +87,16 @@ class Journal:
                 document = self.read()
                 # What a killed process left half done; first, for it may be what fills the disk.
                 shutil.rmtree(self.staging, ignore_errors=True)
-                if document.last is not None and document.last not in self._log.read(tail=True):
+                if document.last is not None and not self._has(document.last):
                     self._log.append(document.last)
                 try:
                     yield document
                 finally:
                     shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _has(self, change: Change) -> bool:
+        # The whole log only where many versions were added since, which leave the document as it is.
+        return change in self._log.read(tail=True) or change in self._log.read()
 
     def note(self, change: Change) -> None:
         """Log what leaves the document as it is. Within `locked`."""

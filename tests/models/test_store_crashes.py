@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from keras_serving.main import run
+from models.audit import Change
 from models.bundle import Bundle
 from models.errors import BundleError, StoreError
 from models.store import Store
@@ -204,3 +205,11 @@ def test_a_half_deleted_version_is_out_of_sight_and_swept_away(
     monkeypatch.undo()
     store.set_alias("cars", versions[0])
     assert not (store.home / ".staging").exists()
+
+
+def test_a_change_is_logged_once_however_many_versions_are_added_after_it(store: Store) -> None:
+    before = store.changes()
+    for _ in range(40):
+        with store._journal.locked():
+            store._journal.note(Change(action="add", model="cars", reason="x" * 2000))
+    assert [change for change in store.changes() if change.action != "add" or not change.reason] == before
