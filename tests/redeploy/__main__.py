@@ -39,6 +39,10 @@ UNPINNED = (0, 1)
 """Routes of the redeployed model whose version the service chooses."""
 
 
+SLOW_YEAR = 2042
+"""By which the slow version is known."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mpg.csv of the Auto MPG data set [DATA_DIR/mpg.csv]")
@@ -98,7 +102,9 @@ def run(options: argparse.Namespace, folder: Path) -> list[str]:
         server.terminate()
     leaky = leaking(options, folder, [loop.bundles[NAME, old], loop.bundles[NAME, new]])
     options.plot.parent.mkdir(parents=True, exist_ok=True)
-    draw(record, UNPINNED, loop.events, options.plot)
+    titles = {old: "trained on 60 % of the cars", new: "retrained on all"}
+    titles |= {version: "the slow one" for version in record.versions if version.startswith(f"{SLOW_YEAR}")}
+    draw(record, UNPINNED, loop.events, titles, options.plot)
     return judge(loop, record, rows, leaky)
 
 
@@ -192,7 +198,7 @@ def damaged(loop: Loop, folder: Path, good: str) -> None:
 def too_slow(loop: Loop, folder: Path, good: str) -> None:
     """Offer a version that answers right and late as a canary, which must end by itself."""
     source = loop.bundles[NAME, good]
-    made = offered.resealed(source, folder / "slow", datetime(2042, 1, 1, tzinfo=UTC), offered.slow(source))
+    made = offered.resealed(source, folder / "slow", datetime(SLOW_YEAR, 1, 1, tzinfo=UTC), offered.slow(source))
     version = loop.store.add(made.path).manifest.version
     loop.know(NAME)
     loop.cli("models", "label", NAME, version, "candidate")

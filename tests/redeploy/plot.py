@@ -1,6 +1,6 @@
 """Requests a second, latency and share of the versions over time, with what happened marked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,13 +15,14 @@ Event = tuple[float, str]
 """Seconds since 1970, and what happened."""
 
 
-def draw(record: Record, routes: Sequence[int], events: Sequence[Event], path: Path) -> None:
+def draw(record: Record, routes: Sequence[int], events: Sequence[Event], titles: Mapping[str, str], path: Path) -> None:
     """Write the picture.
 
     Args:
         record: Of the load.
         routes: Those whose versions are shown.
         events: In order.
+        titles: Version -> what it is, for the legend.
         path: PNG.
     """
     start = record.due[0]
@@ -55,7 +56,7 @@ def draw(record: Record, routes: Sequence[int], events: Sequence[Event], path: P
         ]
     )
     total = np.maximum(counts.sum(axis=0), 1)
-    share.stackplot(seconds, 100 * counts / total, labels=names, step="pre", alpha=0.85)
+    share.stackplot(seconds, 100 * counts / total, labels=[titles.get(v, v) for v in names], step="pre", alpha=0.85)
     share.set(ylabel="share of the answers, %", xlabel="seconds", ylim=(0, 100), xlim=(0, seconds[-1]))
     share.legend(loc="lower left", fontsize="small", title="version that answered")
 

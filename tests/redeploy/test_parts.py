@@ -48,10 +48,10 @@ def test_an_answer_that_differs_in_one_bit_is_found(tmp_path: Path) -> None:
     right = offline(bundle, rows)
     named = {"model": "cars", "version": bundle.manifest.version}
     bundles = {("cars", bundle.manifest.version): bundle}
-    good = record_of(tmp_path / "good.npz", (0, 1, {**named, "predictions": [right[1]]}, 3))
+    good = record_of(tmp_path / "good.npz", (0, 1, {**named, "predictions": [right[1][0]]}, 3))
     assert good.wrong(bundles, {0: rows}) == []
-    value = float(np.nextafter(np.float32(right[1]["value"]), np.float32(np.inf)))
-    bad = record_of(tmp_path / "bad.npz", (0, 1, {**named, "predictions": [{**right[1], "value": value}]}, 3))
+    value = float(np.nextafter(np.float32(right[1][0]["value"]), np.float32(np.inf)))
+    bad = record_of(tmp_path / "bad.npz", (0, 1, {**named, "predictions": [{**right[1][0], "value": value}]}, 3))
     assert len(bad.wrong(bundles, {0: rows})) == 1
 
 
