@@ -35,11 +35,12 @@ class Journal:
         """The alias document as it stands; an empty one before the first change.
 
         Raises:
-            BundleError: The document cannot be read or is not valid.
+            BundleError: The document cannot be read, is not valid, or is lost: seeding must not begin anew then.
         """
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
+            self._require_beginning()
             return Aliases()
         except OSError as error:
             raise BundleError(
@@ -51,6 +52,15 @@ class Journal:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "document"
             raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
+
+    def _require_beginning(self) -> None:
+        with disk_errors("the log of changes cannot be read"):
+            changes = self._log.read(tail=True)
+        if any(change.revision for change in changes):
+            raise BundleError(
+                f"{ALIASES} is gone, though {AUDIT_LOG} says that there was one. Restore it from a backup; or move "
+                f"{AUDIT_LOG} away too, to begin anew with what is shipped."
+            )
 
     def stamp(self) -> tuple[int, int] | None:
         """A value that changes whenever the document is replaced; None where there is none."""

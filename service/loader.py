@@ -52,7 +52,8 @@ class Loader:
     _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
-    _stamp: tuple[int, int] | None = None
+    # Unlike any, so that the first look is at the document itself, even where there is none.
+    _stamp: tuple[int, int] | None = (0, 0)
     _shown: set[tuple[str, ...]] = field(default_factory=set)
     # One thread of its own for the document, so that a long load delays no look at it.
     _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))

@@ -11,6 +11,7 @@ import pytest
 
 from models.bundle import CARD, KERAS, MANIFEST, ONNX, Bundle
 from models.errors import BundleError, ConflictError, StoreError, UnknownModelError
+from models.journal import AUDIT_LOG
 from models.store import ALIASES, PRODUCTION, Aliases, Store
 from tests.bundles import CARS, CREATED, IMAGE, graph_of
 from tests.conftest import MakeBundle
@@ -270,6 +271,17 @@ def test_a_document_that_cannot_be_read_is_an_error(store: Store) -> None:
     (store.home / ALIASES).mkdir()
     with pytest.raises(BundleError, match="cannot be read"):
         store.aliases()
+
+
+def test_a_lost_document_is_an_error_and_seeding_does_not_begin_anew(store: Store, shipped: Path) -> None:
+    (store.home / ALIASES).unlink()
+    for use in (store.aliases, lambda: store.seed(shipped), lambda: store.rollback("cars")):
+        with pytest.raises(BundleError, match=r"aliases.json is gone, .* move changes.jsonl away too"):
+            use()
+    assert not (store.home / ALIASES).exists()
+    (store.home / AUDIT_LOG).unlink()
+    store.seed(shipped)
+    assert production(store) is not None
 
 
 def test_a_failed_write_keeps_the_old_document_and_leaves_nothing_behind(

@@ -10,7 +10,7 @@ import pytest
 
 from models.bundle import ONNX, Bundle
 from models.errors import UnknownModelError
-from models.store import Canary, Store, Traffic
+from models.store import ALIASES, Canary, Store, Traffic
 from service.errors import NotReadyError
 from service.served import Pin
 from service.settings import Settings
@@ -112,3 +112,21 @@ async def test_a_canary_that_was_changed_meanwhile_is_not_rolled_back_for_the_ol
     runtime.loader.router._roll_back(split, "error rate")
     await asyncio.gather(*runtime.loader.router._writing)
     assert store.aliases().traffic["cars"] == changed
+
+
+async def test_a_worker_that_starts_without_the_alias_document_changes_nothing_for_the_others(
+    started: Started, settings: Settings, store: Store, third: Bundle
+) -> None:
+    version = third.manifest.version
+    store.set_alias("cars", version)
+    running = await started(settings)
+    document = (store.home / ALIASES).read_bytes()
+    (store.home / ALIASES).unlink()
+    fresh = await started(settings)
+    await until(lambda: "aliases" in running.problems() and "aliases" in fresh.problems())
+    assert version_of(running) == version
+    assert fresh.served == {}
+    assert "Restore it from a backup" in fresh.problems()["aliases"]
+    (store.home / ALIASES).write_bytes(document)
+    await until(lambda: fresh.served)
+    await until(lambda: version_of(fresh) == version_of(running) == version)
