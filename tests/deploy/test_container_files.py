@@ -112,6 +112,13 @@ def test_every_container_is_confined(name: str) -> None:
     assert not image.endswith(":latest")
 
 
+def test_compose_passes_secrets_on_by_name_and_holds_none() -> None:
+    environment = compose()["services"]["serving"]["environment"]
+    assert environment == ["SERVING_ADMIN_TOKEN", "SERVING_API_KEYS"]
+    secrets = {"SERVING_" + name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field)}
+    assert set(environment) == secrets
+
+
 def test_compose_waits_longer_than_the_drain_before_it_kills() -> None:
     grace = compose()["services"]["serving"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) >= Settings(_env_file=None).drain_s + 20
