@@ -5,6 +5,7 @@ whose turn comes while production has rows waiting, or that finds too many batch
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -141,6 +142,8 @@ class Shadows:
         pair = self.pairs.pop(name, None)
         if pair is not None:
             pair.production.batcher.tap = None
+            # What waits is not run any more, nor a batch that was under way and comes after this.
+            pair.ended = True
             self._waiting.put(partial(self._let_go, pair, asyncio.get_running_loop()))
             # The next candidate must not be taken for this one.
             self._publish(name, Pair(pair.production, pair.candidate))
@@ -188,13 +191,12 @@ class Shadows:
         self._stop.wait(self._rest * (perf_counter() - started))
 
     def _work(self) -> None:
-        # Of this thread alone, on Linux: production's threads go first.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        # Of this thread alone, on Linux: production's threads go first. Where that is refused, it works all the same.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while (work := self._waiting.get()) is not None:
             work()
             del work  # It holds two versions, and the next may be long in coming.
 
     def _let_go(self, pair: Pair, loop: asyncio.AbstractEventLoop) -> None:
-        # A batch that was under way when the shadow ended may still come after this.
-        pair.ended = True
         loop.call_soon_threadsafe(pair.drop_candidate)

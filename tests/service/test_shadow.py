@@ -198,6 +198,40 @@ async def test_a_candidate_is_not_closed_under_a_batch_that_it_still_runs(
     await until(lambda: held.closed)
 
 
+async def test_batches_that_wait_when_a_shadow_ends_are_not_run(runtime: Runtime, store: Store) -> None:
+    candidate = candidate_of(runtime.loader)
+    held = candidate.engine = Held(candidate.engine)
+    await ask(runtime, rows_of(CARS, 1))
+    await asyncio.to_thread(held.entered.wait, 10)
+    for _ in range(5):
+        await ask(runtime, rows_of(CARS, 2))
+    pair = runtime.loader.router.shadows.pairs["cars"]
+    store.set_traffic("cars", Traffic())
+    await until(lambda: not runtime.loader.router.shadows.pairs)
+    held.go.set()
+    await until(lambda: not candidate.users)
+    assert sum(pair.rows.values()) == 1
+
+
+async def test_a_thread_whose_priority_cannot_be_lowered_works_all_the_same(
+    start_runtime: StartRuntime,
+    settings: Settings,
+    store: Store,
+    versions: tuple[Bundle, Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.setpriority", refused)
+    store.set_traffic("cars", Traffic(shadow=True))
+    runtime = await start_runtime(settings)
+    await until(lambda: "cars" in runtime.loader.router.shadows.pairs)
+    pair = runtime.loader.router.shadows.pairs["cars"]
+    await ask(runtime, rows_of(CARS, 2))
+    await until(lambda: sum(pair.rows.values()) == 2)
+
+
 async def test_another_candidate_begins_at_zero(runtime: Runtime, store: Store, bundle_of: MakeBundle) -> None:
     await ask(runtime, rows_of(CARS, 3))
     pair = runtime.loader.router.shadows.pairs["cars"]
