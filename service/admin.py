@@ -7,6 +7,7 @@ comes when this worker does, or says why it does not.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -115,7 +116,7 @@ class Admin:
             self._token.check(request.scope["headers"])
             order = await _read(request, ORDERS[action])
             name = request.path_params["model"]
-            who = f"admin@{request.client.host if request.client else 'unknown'}"
+            who = f"admin@{_address(request)}"
             answer = await change(name, order, who)
             logger.info("%s: %s of %s at revision %d", who, action, name, answer["revision"])
             return json_response({"model": name, "action": action} | answer)
@@ -206,6 +207,14 @@ class Admin:
             failure = loader.failures_of(name).get(alias)
             answer["reason"] = failure.reason if failure else loader.problems().get("aliases", "not loaded yet")
         return answer
+
+
+def _address(request: Request) -> str:
+    """The client's; a proxy on this machine tells it in a header, which may hold any text."""
+    try:
+        return str(ip_address(request.client.host if request.client else ""))
+    except ValueError:
+        return "unknown"
 
 
 async def _read(request: Request, kind: type[_Order]) -> _Order:

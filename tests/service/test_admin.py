@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from models.bundle import GOLDEN, ONNX, Bundle
 from models.store import Store
-from service.admin import ORDERS
+from service.admin import ORDERS, _address
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, CREATED
@@ -290,3 +291,8 @@ async def test_models_shows_aliases_traffic_and_why_one_is_not_loaded(
     shown = (await client("GET", "/models/cars")).json["aliases"]["candidate"]
     assert shown["loaded"] is False
     assert "sha256" in shown["problem"]
+
+
+@pytest.mark.parametrize(("host", "logged"), [("::1", "::1"), ("1.2.3.4: promote of cars", "unknown")])
+def test_who_is_an_address_whatever_a_header_of_proxies_says(host: str, logged: str) -> None:
+    assert _address(Request({"type": "http", "client": (host, 1)})) == logged
