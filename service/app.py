@@ -149,6 +149,8 @@ class KerasServing:
         # Not counted there: this route has a name of its own in the metrics.
         question = Question(uuid.uuid4().hex, native.JSON.encode(), body)
         try:
+            if not runtime.loader.ready:
+                await runtime.loader.first_pass()
             served = runtime.loader.find(model)
             answer = await respond(served, question, runtime.settings)
         except ServingError as error:

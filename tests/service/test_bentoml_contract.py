@@ -3,6 +3,7 @@
 When one of these fails after an update, look at service/app.py, models/store.py and service/metrics.py.
 """
 
+import asyncio
 import inspect
 import tomllib
 from importlib.metadata import version
@@ -14,6 +15,9 @@ import prometheus_client
 import pytest
 from _bentoml_sdk.service import Service
 from bentoml._internal.models import ModelStore
+
+from service.runtime import Runtime
+from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +80,21 @@ def test_the_api_method_keeps_its_route_and_its_names() -> None:
     method = KerasServing.apis["predict"]
     assert method.route == "/predict"
     assert list(method.input_spec.model_fields) == ["model", "instances"]
+
+
+async def test_the_api_method_too_waits_for_the_models_of_a_worker_that_has_just_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, thawed_garbage: None
+) -> None:
+    from service.app import FrontDoorService, KerasServing
+
+    runtime = Runtime.create(settings)
+    monkeypatch.setattr(FrontDoorService, "runtime", runtime)
+    car = {"weight": 3504, "horsepower": 130, "origin": "usa"}
+    early = asyncio.create_task(KerasServing.inner().predict(model="cars", instances=[car]))
+    await asyncio.sleep(0.05)
+    runtime.start()
+    assert (await early)["model"] == "cars"
+    await runtime.close()
 
 
 def test_the_model_store_lies_in_a_folder_a_name_and_a_folder_a_version(tmp_path: Path) -> None:
