@@ -29,6 +29,7 @@ def session_of(name: str) -> tuple[InferenceSession, tuple[int, ...], str]:
     from models import architecture
     from training.config import config_path, load_config
     from training.datasets import data_set
+    from training.export import write_onnx
 
     config = load_config(config_path(name))
     task = data_set(config.dataset).task
@@ -36,7 +37,7 @@ def session_of(name: str) -> tuple[InferenceSession, tuple[int, ...], str]:
     model(np.zeros((1, *task.input_shape), task.dtype))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        model.export(path, format="onnx", verbose=False)
+        write_onnx(model, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(path.read_bytes(), options), task.input_shape, task.dtype
