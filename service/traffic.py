@@ -93,11 +93,14 @@ class Split:
             # Fails here too: then the request is to blame, not the candidate.
             helping = perf_counter()
             answer = await ask(self.production)
+            helped = perf_counter() - helping
             # Counted: where one client's key sends everything to the candidate, production has nothing else to show.
-            self._judge.production(perf_counter() - helping)
+            self._judge.production(helped)
             logger.warning("%s failed what production answered: %s", self._salt[:-1].decode(), error or "too late")
             self._on_failure()
-            self._conclude(self._judge.candidate(took, failed=True))
+            # A request that takes production as long is a long one, and says nothing of the candidate but its time.
+            long = isinstance(error, TimeoutError) and helped >= self._timeout_s
+            self._conclude(self._judge.candidate(took, failed=not long))
         else:
             self._conclude(self._judge.candidate(perf_counter() - started))
         return answer

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.bundle import ONNX, Bundle
@@ -35,6 +36,14 @@ async def started(thawed_garbage: None) -> AsyncIterator[Started]:
 def third(store: Store, bundle_of: MakeBundle) -> Bundle:
     """Another version of ``cars``, in the store but not served."""
     return store.add(bundle_of(CARS, "cars", seed=2, created=CREATED + timedelta(days=2)).path)
+
+
+class Slow(Fails):
+    """An engine that takes 30 ms."""
+
+    def run(self, rows: np.ndarray) -> np.ndarray:
+        threading.Event().wait(0.03)
+        return self.engine.run(rows)  # type: ignore[no-any-return]
 
 
 def spoil(store: Store, version: str) -> None:
@@ -130,3 +139,15 @@ async def test_a_worker_that_starts_without_the_alias_document_changes_nothing_f
     (store.home / ALIASES).write_bytes(document)
     await until(lambda: fresh.served)
     await until(lambda: version_of(fresh) == version_of(running) == version)
+
+
+async def test_a_request_that_takes_production_too_longer_than_the_wait_is_no_failure_of_the_candidate(
+    start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 0.02}))
+    loader = await begin(runtime, percent=50)
+    for label in ("production", "candidate"):
+        Slow(loader.find("cars", Pin(label=label)))
+    answers = [await ask(runtime) for _ in range(60)]
+    assert {answer.status for answer in answers} == {200}
+    assert loader.find("cars").split is not None
