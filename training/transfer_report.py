@@ -7,9 +7,10 @@ pictures are not looked at.
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,13 +75,12 @@ def _task(classes: tuple[int, ...]) -> Task:
     return TASK.model_copy(update={"labels": tuple(TASK.labels[label] for label in classes)})
 
 
-def first_network(raw: Raw, folder: Path, fit: dict[str, object]) -> Start:
-    """A published version that knows six classes; its own test rows are training pictures too."""
+def first_network(raw: Raw, folder: Path) -> None:
+    """Publish a version that knows six classes; its own test rows are training pictures too."""
     from training.config import TrainConfig
     from training.datasets import Raw, data_set
     from training.pipeline import Loaded, train
     from training.split import Split, hold_out
-    from training.transfer import start_from
 
     part = few_of_each(chosen_classes(raw, KNOWN), _PARENT_ROWS)
 
@@ -90,8 +90,10 @@ def first_network(raw: Raw, folder: Path, fit: dict[str, object]) -> Start:
 
     data = replace(data_set("fashion-mnist"), name="six-classes", task=_task(KNOWN), split=split)
     few = Raw(raw.table.iloc[:1_000], raw.pictures[:1_000] if raw.pictures is not None else None)
-    config = TrainConfig.model_validate({"architecture": "cnn", "dataset": "six-classes", "model": _MODEL, "fit": fit})
-    bundle = train(
+    config = TrainConfig.model_validate(
+        {"architecture": "cnn", "dataset": "six-classes", "model": _MODEL, "fit": _PARENT_FIT}
+    )
+    train(
         config,
         name="six-classes",
         publish_to=folder / "six-classes",
@@ -100,29 +102,45 @@ def first_network(raw: Raw, folder: Path, fit: dict[str, object]) -> Start:
         runs=folder / "runs",
         progress=click.echo,
     )
-    return start_from(bundle, "cnn")
 
 
-def accuracy(raw: Raw, start: Start | None, fit: dict[str, object], count: int, seed: int) -> float:
+def configuration(start: Start | None, seed: int) -> TrainConfig:
+    """Of a fit on the new classes; from scratch it has as many passes as the other way with its head and everything."""
+    from training.config import TrainConfig
+    from training.transfer import begun
+
+    document = {"architecture": "cnn", "dataset": "four-classes", "seed": seed, "model": _MODEL, "fit": _FIT}
+    config = TrainConfig.model_validate(document)
+    if start is not None:
+        return begun(config, start)
+    epochs = config.fit.epochs + config.transfer.frozen_epochs
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"epochs": epochs})})
+
+
+def accuracy(raw: Raw, config: TrainConfig, start: Start | None, count: int) -> float:
     """On the held-out rows, after training on so many rows of each new class."""
     import keras
 
     from models import architecture
     from training.build import build_and_fit
-    from training.config import TrainConfig
-    from training.transfer import begun
 
     keras.backend.clear_session()
-    document = {"architecture": "cnn", "dataset": "four-classes", "seed": seed, "model": _MODEL, "fit": fit}
-    config = TrainConfig.model_validate(document)
-    if start is None:
-        # As many passes as the other way has with its head and then with everything.
-        more = TrainConfig.model_fields["transfer"].default.frozen_epochs
-        config = config.model_copy(update={"fit": config.fit.model_copy(update={"epochs": config.fit.epochs + more})})
-    else:
-        config = begun(config, start)
-    split = lesson(chosen_classes(raw, NEW), count, seed)
+    split = lesson(chosen_classes(raw, NEW), count, config.seed)
     return build_and_fit(architecture("cnn"), _task(NEW), split, config, start=start).held_out[0].value
+
+
+def compared(raw: Raw, start: Start, seeds: int, folder: Path) -> Results:
+    """Every size, way and seed; what the folder holds already is not trained again."""
+    results: Results = {}
+    for count, (way, begin), seed in product(SIZES, (("scratch", None), ("from", start)), range(1, seeds + 1)):
+        config = configuration(begin, seed)
+        path = folder / f"{count}-{config.sha256[:16]}.json"
+        if not path.exists():
+            path.write_text(json.dumps(accuracy(raw, config, begin, count)), encoding="utf-8")
+        value = float(json.loads(path.read_text(encoding="utf-8")))
+        results.setdefault((way, count), []).append(value)
+        click.echo(f"{count} rows of a class, {way}, seed {seed}: {value:.4f}")
+    return results
 
 
 def table(results: Results) -> str:
@@ -169,22 +187,24 @@ def write(report: Path, results: Results) -> None:
 @click.command()
 @click.option("--seeds", type=click.IntRange(2, 20), default=3, show_default=True)
 @click.option("--data-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), envvar="DATA_DIR")
-def main(seeds: int, data_dir: Path | None) -> None:
-    """Run the comparison (some minutes of one core) and write it into docs/transfer.md."""
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/transfer"))
+def main(seeds: int, data_dir: Path | None, output: Path) -> None:
+    """Run the comparison (some minutes of one core) and write it into docs/transfer.md.
+
+    The runs lie in the folder --output; interrupted, the same command goes on.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from models.bundle import MANIFEST, Bundle
     from training.datasets import data_set, find
+    from training.transfer import start_from
 
     known = data_set("fashion-mnist")
     raw = known.read(find(known, data_dir=data_dir).paths)
-    results: Results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        start = first_network(raw, Path(folder), _PARENT_FIT)
-        for count in SIZES:
-            for way, begin in (("scratch", None), ("from", start)):
-                for seed in range(1, seeds + 1):
-                    value = accuracy(raw, begin, _FIT, count, seed)
-                    results.setdefault((way, count), []).append(value)
-                    click.echo(f"{count} rows of a class, {way}, seed {seed}: {value:.4f}")
+    output.mkdir(parents=True, exist_ok=True)
+    first = output / "six-classes"
+    if not (first / MANIFEST).exists():
+        first_network(raw, output)
+    results = compared(raw, start_from(Bundle.open(first), "cnn"), seeds, output)
     write(REPORT, results)
     click.echo(table(results))
 
