@@ -29,15 +29,11 @@ def analyse(name: str | None, *, data_dir: Path | None, output: Path | None, **o
     """
     if (name is None) == (own["data"] is None):
         raise click.UsageError("give the NAME of a known data set, or --data.")
-    try:
-        from training.analysis_report import html
-        from training.config import ConfigError, TrainConfig
-        from training.datasets import DataError
-        from training.pipeline import load_known
-    except ImportError as error:
-        raise click.ClickException(
-            f"the analysis needs {error.name}, which is not installed. pip install -r requirements/train.txt"
-        ) from None
+    from training.analysis_report import html
+    from training.config import ConfigError, TrainConfig
+    from training.datasets import DataError
+    from training.pipeline import load_known
+
     try:
         if name is not None:
             require_data(own)

@@ -53,15 +53,11 @@ def compare(
     if configs and len(configs) != len(names):
         raise click.UsageError(f"{len(names)} ARCH and {len(configs)} --config: give one for each, in order, or none.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from training import compare_report
-        from training.compare import Result, plan, results
-        from training.config import ConfigError, config_path
-        from training.datasets import DataError
-    except ImportError as error:
-        raise click.ClickException(
-            f"training needs {error.name}, which is not installed. pip install -r requirements/train.txt"
-        ) from None
+    from training import compare_report
+    from training.compare import Result, plan, results
+    from training.config import ConfigError, config_path
+    from training.datasets import DataError
+
     recipes = configs or tuple(config_path(name) for name in names)
     found: list[Result] = []
     try:

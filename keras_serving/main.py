@@ -21,6 +21,8 @@ _COMMANDS = {
     "models": ("keras_serving.models_commands", "models_group"),
 }
 
+_OURS = {"keras_serving", "models", "service", "training"}
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,6 +65,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), 2)
     except ServingError as error:
         return _say(str(error), 1)
+    except ModuleNotFoundError as error:
+        # Serving alone needs none of what training does. One of ours that is missing is a fault, and shows as one.
+        missing = (error.name or "").partition(".")[0]
+        if missing in _OURS:
+            raise
+        return _say(f"this needs {missing}, which is not installed. pip install -r requirements/train.txt", 1)
     except BrokenPipeError:
         # `keras-serving models list | head`: the reader has seen enough.
         sys.stderr.close()

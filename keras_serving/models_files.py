@@ -123,12 +123,8 @@ def _import_keras(file: Path, name: str | None, *, task: str | None, breaking: b
         raise click.UsageError("--schema says the task whole: leave --task out.")
     form |= {"task": task}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from training.own.imported import Form, import_model
-    except ImportError as error:
-        raise click.ClickException(
-            f"importing needs {error.name}, which is not installed. pip install -r requirements/train.txt"
-        ) from None
+    from training.own.imported import Form, import_model
+
     store = open_store()
     served = None if breaking else served_task(store, name)
     said = {option: value for option, value in form.items() if value}

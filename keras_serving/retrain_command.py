@@ -54,14 +54,10 @@ def retrain(
     require_reason(force)
     # TensorFlow's C++ logs of ordinary starts would bury our lines; what matters reaches Python as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from training.config import ConfigError
-        from training.datasets import DataError
-        from training.export import ExportError
-    except ImportError as error:
-        raise click.ClickException(
-            f"training needs {error.name}, which is not installed. pip install -r requirements/train.txt"
-        ) from None
+    from training.config import ConfigError
+    from training.datasets import DataError
+    from training.export import ExportError
+
     store = open_store()
     production = find_bundle(store, name, None)
     try:

@@ -87,15 +87,11 @@ def train(
         require_data(own)
     # TensorFlow's C++ logs of ordinary starts would bury our lines; what matters reaches Python as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from training import pipeline
-        from training.config import ConfigError
-        from training.datasets import DataError
-        from training.export import ExportError
-    except ImportError as error:
-        raise click.ClickException(
-            f"training needs {error.name}, which is not installed. pip install -r requirements/train.txt"
-        ) from None
+    from training import pipeline
+    from training.config import ConfigError
+    from training.datasets import DataError
+    from training.export import ExportError
+
     store = open_store() if output is None else None
     served = served_task(store, name)
     try:

@@ -171,16 +171,6 @@ def test_predict_says_what_is_wrong_with_a_file(cli: Cli, tmp_path: Path, name: 
     assert says in err
 
 
-def test_training_without_its_packages_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['training.pipeline'] = None\n"
-        "from keras_serving.main import run; sys.exit(run(['train', 'dnn']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "requirements/train.txt" in done.stderr
-
-
 def test_the_installed_command_knows_its_version() -> None:
     command = Path(sys.executable).with_name("keras-serving")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
@@ -192,3 +182,34 @@ def test_predict_refuses_booleans_in_a_picture_as_the_service_does(cli: Cli, tmp
     status, _, err = cli("predict", "clothes", "a.json")
     assert status == 1
     assert "must be a number" in err
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [
+        ("pooch", ["train", "regressor"]),
+        ("pooch", ["analyse", "auto-mpg"]),
+        ("pandas", ["train", "regressor", "--data", "cars.csv", "--target", "mpg"]),
+        ("keras", ["models", "import", "net.keras", "--name", "net", "--labels", "a,b"]),
+    ],
+)
+def test_a_package_that_only_training_needs_is_named_where_it_is_not_installed(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, missing: str, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "cars.csv").write_text("mpg,weight\n20,3000\n")
+    (tmp_path / "net.keras").write_bytes(b"PK\x03\x04")
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    # What Python finds to be None cannot be imported.
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing] or [missing]:
+        monkeypatch.setitem(sys.modules, name, None)
+    status, _, err = cli(*arguments)
+    assert status == 1
+    assert err == (
+        f"keras-serving: this needs {missing}, which is not installed. pip install -r requirements/train.txt\n"
+    )
+
+
+def test_a_module_of_ours_that_is_missing_is_no_package_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "training.pipeline", None)
+    with pytest.raises(ModuleNotFoundError):
+        cli("train", "regressor")
