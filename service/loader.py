@@ -52,8 +52,7 @@ class Loader:
     _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
-    # Unlike any, so that the first look is at the document itself, even where there is none.
-    _stamp: tuple[int, int] | None = (0, 0)
+    _stamp: tuple[int, int] | None = (0, 0)  # Unlike any: the first look is at the document, even where there is none.
     _shown: set[tuple[str, ...]] = field(default_factory=set)
     # One thread of its own for the document, so that a long load delays no look at it.
     _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))
@@ -213,7 +212,10 @@ class Loader:
                 self._document_error = ""
                 self._stamp = stamp
         for name in {*self._wanted, *self.served}:
-            self._point(name, self._wanted.get(name, {}))
+            try:
+                self._point(name, self._wanted.get(name, {}))
+            except Exception:  # One model's trouble must not keep the others from what is wanted of them.
+                logger.exception("following %s failed; trying again", name)
         self._show()
         needed = self._needed()
         used = {served for name in self.served for served in self.named(name).values()}
@@ -234,9 +236,8 @@ class Loader:
         names = self.settings.models or tuple(sorted(document.models))
         found = {name: document.models[name] for name in names if document.target(name) is not None}
         for name in set(names) - set(found):
-            logger.error(
-                "model %s has no %s version; known: %s", name, PRODUCTION, ", ".join(document.models) or "none"
-            )
+            known = ", ".join(document.models) or "none"
+            logger.error("model %s has no %s version; known: %s", name, PRODUCTION, known)
         return found
 
     def _needed(self) -> dict[Key, bool]:
@@ -250,10 +251,8 @@ class Loader:
                     needed[name, target] = True
                     if (name, target) not in self.pool.failed:
                         break
-        for name, targets in self._wanted.items():
-            for target in targets.values():
-                needed.setdefault((name, target), False)
-        return needed
+        patient = {(name, target): False for name, targets in self._wanted.items() for target in targets.values()}
+        return patient | needed
 
     def _point(self, name: str, targets: dict[str, Target]) -> None:
         """Let the aliases of ``name`` mean what is loaded of ``targets``."""
@@ -264,7 +263,7 @@ class Loader:
         if answering is None and PRODUCTION in self.failures_of(name):
             answering = next((loaded[name, t] for t in self.document.earlier(name) if (name, t) in loaded), None)
             if answering is not None:
-                logger.error("%s: FALLBACK to %s, as production's version cannot be loaded", name, _version(answering))
+                logger.error("%s: FALLBACK to %s: production's cannot be loaded", name, answering.manifest.version)
         if old is not None and (answering is not old or not targets):
             old.split = None
         if answering is None or not targets:
@@ -275,7 +274,7 @@ class Loader:
         self.aliases[name] = found
         self.served[name] = answering
         if answering is not old:
-            logger.info("serving %s:%s", name, _version(answering))
+            logger.info("serving %s:%s", name, answering.manifest.version)
         self._assign_roles(found, answering)
         self.router.apply(name, answering, found.get(CANDIDATE), self.document.traffic.get(name, Traffic()))
 
@@ -298,7 +297,3 @@ class Loader:
         for labels in shown - self._shown:
             self.metrics.model_info.labels(*labels).set(1)
         self._shown = shown
-
-
-def _version(served: Served) -> str:
-    return served.manifest.version

@@ -15,7 +15,7 @@ from models.store import ALIASES, Canary, Store, Traffic
 from service.errors import NotReadyError
 from service.served import Pin
 from service.settings import Settings
-from tests.bundles import CARS, CREATED
+from tests.bundles import CARS, CREATED, SERIES
 from tests.conftest import MakeBundle
 from tests.service.conftest import StartRuntime
 from tests.service.test_loader import Started, reloads, until, version_of
@@ -151,3 +151,19 @@ async def test_a_request_that_takes_production_too_longer_than_the_wait_is_no_fa
     answers = [await ask(runtime) for _ in range(60)]
     assert {answer.status for answer in answers} == {200}
     assert loader.find("cars").split is not None
+
+
+async def test_a_model_that_cannot_be_followed_keeps_no_other_one_from_it(
+    started: Started, settings: Settings, store: Store, candidate: str, bundle_of: MakeBundle
+) -> None:
+    loader = await started(settings)
+    newer = store.add(bundle_of(SERIES, "heat", seed=1, created=CREATED + timedelta(days=1)).path).manifest.version
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    loader.router.shadows.begin = no_thread  # type: ignore[method-assign]
+    store.set_traffic("cars", Traffic(shadow=True))
+    store.set_alias("heat", newer)
+    await until(lambda: version_of(loader, "heat") == newer)
+    assert loader.find("cars") is not None
