@@ -62,9 +62,9 @@ class FrontDoorService(Service[Any]):
     def openapi_spec(self) -> _Document:
         """Our document in the place of the one that BentoML would generate."""
         from service.openapi import openapi_document
+        from service.routes import api_of
 
-        served = self.runtime.loader.served.values() if self.runtime else ()
-        return _Document(openapi_document([version.manifest for version in served]))
+        return _Document(api_of(self.runtime) if self.runtime else openapi_document([]))
 
 
 def _configure_logging(level: str) -> None:

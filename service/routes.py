@@ -144,6 +144,12 @@ def fallback(loader: Loader, name: str) -> dict[str, Any]:
     return {"fallback": {"instead_of": failure.target.version, "reason": failure.reason}}
 
 
+def api_of(runtime: Runtime) -> dict[str, Any]:
+    """The OpenAPI document of what is served now."""
+    manifests = [served.manifest for _, served in sorted(runtime.loader.served.items())]
+    return openapi_document(manifests, admin=ORDERS if runtime.settings.admin_token else {})
+
+
 def build_routes(runtime: Runtime) -> Starlette:
     """The application that answers these routes for ``runtime``."""
     loader = runtime.loader
@@ -194,8 +200,7 @@ def build_routes(runtime: Runtime) -> Starlette:
         return json_response(await asyncio.to_thread(comparison, runtime, name))
 
     def openapi(_: Request) -> Response:
-        manifests = [served.manifest for _, served in sorted(loader.served.items())]
-        return json_response(openapi_document(manifests, admin=ORDERS if admin else {}))
+        return json_response(api_of(runtime))
 
     def docs(_: Request) -> Response:
         return HTMLResponse(_DOCS_PAGE, headers=_DOCS_HEADERS)

@@ -99,6 +99,10 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
     versions = [bundle.manifest.version for bundle in (old, new)]
     keys = [f"user-{n}" for n in range(40)]
     with running(home, "--workers", "2", pretrained=tmp_path / "pre", SERVING_ADMIN_TOKEN=TOKEN) as server:
+        # The page at /docs reads the second one.
+        documents = [httpx.get(f"{server.url}/{name}").json() for name in ("openapi.json", "docs.json")]
+        assert "/admin/models/{model}/promote" in documents[0]["paths"]
+        assert documents[0] == documents[1]
         Store(home).add(new.path)
         assert admin(server, "load", token="x" * 20, version=versions[1]).status_code == 401
         assert admin(server, "load", version=versions[1]).json()["serving"] is True
