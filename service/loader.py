@@ -269,14 +269,15 @@ class Loader:
         if answering is None or not targets:
             self.served.pop(name, None)
             self.aliases.pop(name, None)
-            self.router.apply(name, None, None, Traffic())
+            self.router.apply(name, None, None, Traffic(), self.document.revision)
             return
         self.aliases[name] = found
         self.served[name] = answering
         if answering is not old:
             logger.info("serving %s:%s", name, answering.manifest.version)
         self._assign_roles(found, answering)
-        self.router.apply(name, answering, found.get(CANDIDATE), self.document.traffic.get(name, Traffic()))
+        traffic = self.document.traffic.get(name, Traffic())
+        self.router.apply(name, answering, found.get(CANDIDATE), traffic, self.document.revision)
 
     def _assign_roles(self, found: dict[str, Served], answering: Served) -> None:
         inline_ms = self.settings.inline_ms

@@ -128,13 +128,17 @@ class Router:
     def __init__(self, settings: Settings, store: Store, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = settings, store, metrics
         self.shadows = Shadows(metrics, settings.shadow_max_share)
-        # Canaries that this worker ended, until the document says so too.
+        # Canaries that this worker ended, until the document says so too; and the revision from which on it does.
         self._ended: dict[str, tuple[Target, Canary]] = {}
+        self._ended_in: dict[str, int] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
-    def apply(self, name: str, production: Served | None, candidate: Served | None, traffic: Traffic) -> None:
-        """Begin, go on with, or end the canary and the shadow of ``name``."""
-        if traffic.canary is None:
+    def apply(
+        self, name: str, production: Served | None, candidate: Served | None, traffic: Traffic, revision: int
+    ) -> None:
+        """Begin, go on with, or end the canary and the shadow of ``name``, as ``revision`` of the document has it."""
+        if traffic.canary is None or revision >= self._ended_in.get(name, revision + 1):
+            # What is there from then on was begun anew, even with the same figures.
             self._ended.pop(name, None)
         if production is None or candidate is None or candidate is production:
             traffic = Traffic()
@@ -163,6 +167,7 @@ class Router:
         name = split.candidate.manifest.name
         split.production.split = None
         self._ended[name] = (_target(split.candidate), split.canary)
+        self._ended_in.pop(name, None)
         self._metrics.canary_rollbacks.labels(name).inc()
         logger.error("%s %s: the canary is rolled back: %s", name, split.candidate.manifest.version, reason)
         task = asyncio.get_running_loop().create_task(
@@ -172,20 +177,26 @@ class Router:
         task.add_done_callback(self._writing.discard)
 
     def _write(self, split: Split, reason: str) -> None:
-        name, target = split.candidate.manifest.name, _target(split.candidate)
+        name = split.candidate.manifest.name
         try:
-            while True:
-                document = self._store.aliases()
-                traffic = document.traffic.get(name, Traffic())
-                if document.target(name, CANDIDATE) != target or traffic.canary != split.canary:
-                    return  # Another worker was first, or somebody chose another candidate or another canary.
-                ended = traffic.model_copy(update={"canary": None})
-                with contextlib.suppress(ConflictError):  # Changed since the look at it, so look again.
-                    self._store.set_traffic(
-                        name, ended, expect=target.version, instead_of=traffic, who="service", reason=reason
-                    )
+            self._ended_in[name] = self._end(name, split, reason)
         except (ServingError, OSError) as error:
             logger.error("the end of the canary of %s is this worker's only: %s", name, error)  # noqa: TRY400
+
+    def _end(self, name: str, split: Split, reason: str) -> int:
+        """End a canary in the document; return a revision in which it is over."""
+        target = _target(split.candidate)
+        while True:
+            document = self._store.aliases()
+            traffic = document.traffic.get(name, Traffic())
+            if document.target(name, CANDIDATE) != target or traffic.canary != split.canary:
+                # Another worker was first, or somebody chose another candidate or another canary.
+                return document.revision
+            ended = traffic.model_copy(update={"canary": None})
+            with contextlib.suppress(ConflictError):  # Changed since the look at it, so look again.
+                return self._store.set_traffic(
+                    name, ended, expect=target.version, instead_of=traffic, who="service", reason=reason
+                ).revision
 
     async def close(self) -> None:
         """Wait for what is being written, and end the shadows' thread."""

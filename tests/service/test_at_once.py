@@ -167,3 +167,24 @@ async def test_a_model_that_cannot_be_followed_keeps_no_other_one_from_it(
     store.set_alias("heat", newer)
     await until(lambda: version_of(loader, "heat") == newer)
     assert loader.find("cars") is not None
+
+
+async def test_a_canary_that_is_begun_again_as_it_was_the_moment_it_is_rolled_back_begins_again(
+    start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str
+) -> None:
+    # It looks at the document only when it is told to.
+    loader = (await start_runtime(settings.model_copy(update={"poll_s": 60.0}))).loader
+    await until(lambda: "candidate" in loader.aliases["cars"])
+    canary = Traffic(canary=Canary(percent=50))
+    store.set_traffic("cars", canary)
+    loader.look()
+    await until(lambda: loader.find("cars").split)
+    split = loader.find("cars").split
+    assert split is not None
+    split._conclude("p99")
+    await asyncio.gather(*loader.router._writing)
+    assert not store.aliases().traffic
+    store.set_traffic("cars", canary)
+    loader.look()
+    await until(lambda: loader.find("cars").split)
+    assert loader.find("cars").split is not split
