@@ -44,7 +44,7 @@ test: $(VENV)/.test ## Lint, type-check and test (everything but the slow checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: format
 format: $(VENV)/.test ## Format the code
