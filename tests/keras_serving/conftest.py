@@ -2,11 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from keras_serving.main import run
+from models.store import Store
+from tests.bundles import CARS, CREATED, make_bundle
 from tests.keras_serving.training_cli import TRAIN, bring_data
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -27,6 +30,14 @@ def cli(
         return status, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def versions(store: Store, tmp_path: Path) -> list[str]:
+    """Three versions of ``cars``, oldest first; the first is in production."""
+    for seed in (1, 2):
+        store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=seed, created=CREATED + timedelta(days=seed)).path)
+    return store.versions("cars")
 
 
 @pytest.fixture(scope="session")

@@ -16,19 +16,6 @@ from tests.bundles import CARS, CREATED, IMAGE, graph_of, make_bundle, rows_of
 from tests.keras_serving.conftest import Cli
 
 
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
-@pytest.fixture
-def versions(store: Store, tmp_path: Path) -> list[str]:
-    """Three versions of ``cars``, oldest first; the first is in production."""
-    for seed in (1, 2):
-        store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=seed, created=CREATED + timedelta(days=seed)).path)
-    return store.versions("cars")
-
-
 def production(store: Store) -> str | None:
     target = store.aliases().target("cars")
     return target.version if target else None

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,8 @@ from typing import Any
 import pytest
 
 from models.store import Store
-from tests.bundles import CARS, CREATED, make_bundle
 from tests.e2e.server import free_port
 from tests.keras_serving.conftest import Cli
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
-@pytest.fixture
-def versions(store: Store, tmp_path: Path) -> list[str]:
-    """Three versions of ``cars``, oldest first; the first is in production."""
-    for seed in (1, 2):
-        store.add(make_bundle(tmp_path / "n", "cars", CARS, seed=seed, created=CREATED + timedelta(days=seed)).path)
-    return store.versions("cars")
 
 
 @contextmanager
