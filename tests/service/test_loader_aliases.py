@@ -115,7 +115,7 @@ async def test_a_version_is_released_when_its_last_alias_goes_away(
     candidate = loader.find("cars", Pin(label="candidate"))
     store.remove_alias("cars", "candidate")
     await until(lambda: second not in loaded(loader))
-    assert not hasattr(candidate.engine, "_session")
+    await until(lambda: not hasattr(candidate.engine, "_session"))  # Released in a task of its own.
     assert info(loader, candidate, "candidate") == 0
     with pytest.raises(UnknownModelError, match="No label 'candidate' of cars is loaded"):
         loader.find("cars", Pin(label="candidate"))
