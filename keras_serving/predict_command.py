@@ -18,6 +18,7 @@ from models.bundle import Bundle
 from models.engines import Engine, open_engine
 from models.errors import ServingError
 from service.protocols import native
+from service.protocols.base import Decoded
 from service.settings import Settings
 
 _BATCH_ROWS = 64
@@ -71,7 +72,7 @@ def _answers(
     """One answer a row, in order; a row that is refused gets its reason and hurts no other."""
     task = bundle.manifest.task
     while chunk := list(islice(rows, _BATCH_ROWS)):
-        decoded: list[native.Decoded | str] = []
+        decoded: list[Decoded | str] = []
         for _, instance in chunk:
             try:
                 decoded.append(

@@ -141,19 +141,19 @@ class KerasServing:
         """The answer of POST /predict/{model}, from the same queue, for BentoML's clients."""
         import orjson
 
-        from service.gateway import Question, respond
+        from service.inference import infer
         from service.protocols import native
+        from service.protocols.base import Question
 
         runtime = self.runtime
         body = orjson.dumps({"instances": instances})
         # Not counted there: this route has a name of its own in the metrics.
-        question = Question(uuid.uuid4().hex, native.JSON.encode(), body)
+        question = Question(native, uuid.uuid4().hex, native.JSON.encode(), body)
         try:
             if not runtime.loader.ready:
                 await runtime.loader.first_pass()
-            served = runtime.loader.find(model)
-            answer = await respond(served, question, runtime.settings)
+            answer = await infer(runtime, model, None, question)
         except ServingError as error:
             raise PredictionError(error) from None
-        document: dict[str, Any] = orjson.loads(answer)
+        document: dict[str, Any] = orjson.loads(answer.body)
         return document

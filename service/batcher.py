@@ -27,16 +27,34 @@ Tap = Callable[[NDArray[Any], NDArray[np.float32], float], None]
 
 
 @dataclass(slots=True, eq=False)
+class Result:
+    """What became of one request's rows.
+
+    Attributes:
+        outputs: In the order of the rows.
+        queue_s: Seconds that the first of them waited.
+        infer_s: The engine's seconds for the batches that they were in.
+        batch_rows: Rows in the last of these batches.
+    """
+
+    outputs: NDArray[np.float32]
+    queue_s: float
+    infer_s: float
+    batch_rows: int
+
+
+@dataclass(slots=True, eq=False)
 class _Job:
     """One request's rows on their way through one or more batches."""
 
     rows: NDArray[Any]
-    result: asyncio.Future[NDArray[np.float32]]
+    result: asyncio.Future[Result]
     submitted: float
     taken: int = 0
     outputs: NDArray[np.float32] | None = None
     finished: int = 0
     queue_s: float = 0.0
+    infer_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -108,8 +126,8 @@ class Batcher:
         if self.queued_rows >= self._max_queue_rows:
             raise QueueFullError(self._name, self.retry_after)
 
-    async def submit(self, rows: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-        """Outputs for ``rows``, in their order, and the seconds that they waited.
+    async def submit(self, rows: NDArray[Any]) -> Result:
+        """Outputs for ``rows``, in their order, and how they came about.
 
         Cancelling the call takes rows out that are not being computed yet.
 
@@ -126,7 +144,7 @@ class Batcher:
         self.queued_rows += count
         self._schedule(loop)
         try:
-            return await job.result, job.queue_s
+            return await job.result
         except asyncio.CancelledError:
             self._forget(job)
             raise
@@ -216,9 +234,8 @@ class Batcher:
 
     def _finish(self, pieces: list[_Piece], seconds: float) -> None:
         """Hand out what was computed."""
-        count = 0
+        batch_rows = sum(len(piece.rows) for piece in pieces)
         for piece in pieces:
-            count += len(piece.rows)
             job = piece.job
             if job.result.done():
                 continue
@@ -228,19 +245,20 @@ class Batcher:
                 continue
             assert piece.outputs is not None  # noqa: S101 - _compute sets one or the other
             job.finished += len(piece.rows)
+            job.infer_s += seconds
             if len(piece.rows) == len(job.rows):
-                job.result.set_result(piece.outputs)
+                job.result.set_result(Result(piece.outputs, job.queue_s, seconds, batch_rows))
                 continue
             if job.outputs is None:
                 job.outputs = np.empty((len(job.rows), *piece.outputs.shape[1:]), piece.outputs.dtype)
             # By place: of two batches in flight the second may end first.
             job.outputs[piece.start : piece.start + len(piece.rows)] = piece.outputs
             if job.finished == len(job.rows):
-                job.result.set_result(job.outputs)
+                job.result.set_result(Result(job.outputs, job.queue_s, job.infer_s, batch_rows))
         # Exponential moving average over about ten batches.
-        self._seconds_per_row += 0.1 * (seconds / count - self._seconds_per_row)
+        self._seconds_per_row += 0.1 * (seconds / batch_rows - self._seconds_per_row)
         if self.on_batch is not None:
-            self.on_batch(count, seconds)
+            self.on_batch(batch_rows, seconds)
 
     async def close(self) -> None:
         """Wait until everything submitted is answered, then end the threads."""

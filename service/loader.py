@@ -16,7 +16,8 @@ from models.store import CANDIDATE, PRODUCTION, Aliases, Seeded, Store, Target, 
 from service.errors import NotReadyError
 from service.metrics import Metrics
 from service.pool import Failure, Key, Pool, settle_garbage
-from service.served import Pin, Served
+from service.protocols.base import Pin
+from service.served import Served
 from service.settings import Settings
 from service.traffic import Router
 

@@ -56,26 +56,24 @@ class ModelMetrics:
     """
 
     def __init__(self, metrics: "Metrics", model: str, role: str) -> None:
-        route = "/predict/{model}"
         self._requests = metrics.requests
-        self._labels = (route, model, role)
-        self._duration = _BulkHistogram(metrics.duration.labels(route, model, role))
+        self._duration = metrics.duration
+        self._durations: dict[str, _BulkHistogram] = {}
+        self._model, self._role = model, role
         self._stages = {stage: _BulkHistogram(metrics.stage.labels(model, role, stage)) for stage in STAGES}
         self._batch = _BulkHistogram(metrics.batch_size.labels(model))
         self._predictions = metrics.predictions.labels(model)
-        self._answered: list[tuple[float, float, float, float]] = []
-        self._codes: Tally[int] = Tally()
-        self._failed_seconds: list[float] = []
+        self._answered: list[tuple[str, float, float, float, float]] = []
+        self._refused: list[tuple[str, int, float]] = []
         self._batches: list[tuple[int, float]] = []
 
-    def answered(self, total: float, decode: float, queue: float, encode: float) -> None:
+    def answered(self, route: str, total: float, decode: float, queue: float, encode: float) -> None:
         """Record a prediction that was answered; all in seconds."""
-        self._answered.append((total, decode, queue, encode))
+        self._answered.append((route, total, decode, queue, encode))
 
-    def refused(self, status: int, total: float) -> None:
+    def refused(self, route: str, status: int, total: float) -> None:
         """Record a request that got an error; ``total`` in seconds."""
-        self._codes[status] += 1
-        self._failed_seconds.append(total)
+        self._refused.append((route, status, total))
 
     def batch(self, rows: int, seconds: float) -> None:
         """Record a batch and the engine's time for it."""
@@ -85,23 +83,30 @@ class ModelMetrics:
         """Count what was recorded into the metrics."""
         answered, self._answered = self._answered, []
         batches, self._batches = self._batches, []
-        codes, self._codes = self._codes, Tally()
-        failed, self._failed_seconds = self._failed_seconds, []
+        refused, self._refused = self._refused, []
+        codes: Tally[tuple[str, int]] = Tally()
+        totals: dict[str, list[float]] = {}
+        for route, total, *_ in answered:
+            codes[route, 200] += 1
+            totals.setdefault(route, []).append(total)
+        for route, status, total in refused:
+            codes[route, status] += 1
+            totals.setdefault(route, []).append(total)
+        for route, seconds in totals.items():
+            if route not in self._durations:
+                self._durations[route] = _BulkHistogram(self._duration.labels(route, self._model, self._role))
+            self._durations[route].observe(seconds)
+        for (route, code), count in codes.items():
+            self._requests.labels(route, self._model, self._role, str(code)).inc(count)
         if answered:
-            codes[200] += len(answered)
-            total, decode, queue, encode = zip(*answered, strict=True)
-            self._duration.observe(total)
+            _, _, decode, queue, encode = zip(*answered, strict=True)
             self._stages["decode"].observe(decode)
             self._stages["queue"].observe(queue)
             self._stages["encode"].observe(encode)
-        if failed:
-            self._duration.observe(failed)
-        for code, count in codes.items():
-            self._requests.labels(*self._labels, str(code)).inc(count)
         if batches:
-            rows, seconds = zip(*batches, strict=True)
+            rows, times = zip(*batches, strict=True)
             self._batch.observe(rows)
-            self._stages["infer"].observe(seconds)
+            self._stages["infer"].observe(times)
             self._predictions.inc(sum(rows))
 
 

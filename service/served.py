@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 _WARM_UP_RUNS = 5
 
 
-@dataclass(frozen=True)
-class Pin:
-    """The version that a request wants: by its name, or by a label."""
-
-    version: str = ""
-    label: str = ""
-
-
 @dataclass(eq=False)
 class Served:
     """One loaded version, ready to answer.

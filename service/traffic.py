@@ -6,7 +6,7 @@ A canary hurts nobody: what the candidate fails, production answers, and the fai
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from time import perf_counter
 
@@ -15,6 +15,7 @@ from models.store import CANDIDATE, Canary, Store, Target, Traffic
 from service.errors import ClientDisconnectError, status_of
 from service.judge import Judge
 from service.metrics import Metrics
+from service.protocols.base import Answer, Headers
 from service.served import Served
 from service.settings import Settings
 from service.shadow import Shadows
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 KEY_HEADER = b"x-canary-key"
 _GOLDEN = 0.6180339887498949
 
-Ask = Callable[[Served], Awaitable[bytes]]
+Ask = Callable[[Served], Awaitable[Answer]]
 
 
 class Split:
@@ -66,7 +67,7 @@ class Split:
             place = int.from_bytes(blake2b(self._salt + key, digest_size=8).digest()) / 2**64
         return place * 100 < self.canary.percent
 
-    async def answer(self, headers: Iterable[tuple[bytes, bytes]], ask: Ask) -> bytes:
+    async def answer(self, headers: Headers, ask: Ask) -> Answer:
         """The answer of whichever version is to give it; of production where the candidate fails.
 
         Raises:
@@ -81,7 +82,7 @@ class Split:
         finally:
             self.production.users -= 1
 
-    async def _ask_candidate(self, ask: Ask) -> bytes:
+    async def _ask_candidate(self, ask: Ask) -> Answer:
         started = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -105,7 +106,7 @@ class Split:
             self._conclude(self._judge.candidate(perf_counter() - started))
         return answer
 
-    async def _ask_production(self, ask: Ask) -> bytes:
+    async def _ask_production(self, ask: Ask) -> Answer:
         started = perf_counter()
         try:
             answer = await ask(self.production)

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,30 +14,22 @@ from models.errors import DecodeError, InputError, shorten
 from models.manifest import Manifest
 from models.pictures import open_picture, prepare
 from models.task import Classes, ImageClassification, Task
+from service import errors
 from service.decode.json import decode_instances
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
 from service.errors import MediaTypeError, TooLargeError
-from service.served import Pin
+from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response
 from service.settings import Settings
 
+_PREFIX = "/predict/"
+ROUTE = "/predict/{model}"
 JSON, NPY, FORM = "application/json", "application/x-npy", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg")
-
-Parameters = Sequence[tuple[str, str]]
-"""Names and values of a query string."""
 
 # A body with more of either takes over a millisecond to decode: long enough to be worth a thread.
 _INLINE_BYTES = 48 * 1024
 _INLINE_PIXELS = 128 * 1024
-
-
-@dataclass(slots=True)
-class Decoded:
-    """Rows of one request, and what was done to pictures on the way (an empty list for the others)."""
-
-    rows: NDArray[Any]
-    applied: list[tuple[str, ...]] = field(default_factory=list)
 
 
 def media_types(task: Task) -> tuple[str, ...]:
@@ -47,15 +37,20 @@ def media_types(task: Task) -> tuple[str, ...]:
     return (JSON, NPY, *PICTURES, FORM) if isinstance(task, ImageClassification) else (JSON, NPY)
 
 
-async def decode(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
-    """`decode_body`, beside the event loop when that may take long.
+async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
+    """`decode_body`, beside the event loop when that may take long; `Decoded.wanted` is the number of classes.
 
     Raises:
-        ServingError: As `decode_body`.
+        ServingError: As `decode_body` and `top_k_of`.
     """
+    task, content_type, body = manifest.task, question.content_type, question.body
+    top_k = top_k_of(question.parameters, task) if question.parameters else None
     if len(body) <= _INLINE_BYTES and not (isinstance(task, ImageClassification) and _may_hold_many_pixels(body)):
-        return decode_body(task, content_type, body, settings)
-    return await asyncio.to_thread(decode_body, task, content_type, body, settings)
+        decoded = decode_body(task, content_type, body, settings)
+    else:
+        decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
+    decoded.wanted = top_k
+    return decoded
 
 
 def _may_hold_many_pixels(body: bytes) -> bool:
@@ -147,6 +142,21 @@ def _picture_bytes(value: dict[str, Any], field: str) -> bytes:
         ) from None
 
 
+def matches(path: str) -> bool:
+    """Whether ``path`` is that of a prediction in this format."""
+    return path.startswith(_PREFIX) and len(path) > len(_PREFIX)
+
+
+def address(path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:
+    """The model's name, the version that the query string pins, if any, and its other parameters.
+
+    Raises:
+        InputError: More than one version or label, or an empty one.
+    """
+    pin, others = split_query(query) if query else (None, ())
+    return path[len(_PREFIX) :], pin, others
+
+
 def split_query(query: bytes) -> tuple[Pin | None, Parameters]:
     """The version that a query string pins, if any, and its other parameters.
 
@@ -198,9 +208,18 @@ def predictions(
     return answers
 
 
-def encode(manifest: Manifest, request_id: str, answers: list[dict[str, Any]]) -> bytes:
-    """The body of an answer."""
-    return orjson.dumps(
-        {"model": manifest.name, "version": manifest.version, "request_id": request_id, "predictions": answers},
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+def encode(manifest: Manifest, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> Answer:
+    """Each row's prediction, beside which version made it."""
+    answers = predictions(manifest.task, outputs, decoded.applied, decoded.wanted)
+    document = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "request_id": question.request_id,
+        "predictions": answers,
+    }
+    return Answer(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def problem(error: Exception, request_id: str) -> Response:
+    """Problem details, as on every route of our own."""
+    return errors.problem(error, request_id)

@@ -271,7 +271,7 @@ async def test_where_this_worker_cannot_follow_the_answer_says_why(
     monkeypatch.setattr("service.pool.load", broken)
     answer = await order(client, "promote", version=newer.manifest.version)
     assert (answer.status, answer.json["serving"], answer.json["reason"]) == (200, False, "no room")
-    outputs, _ = await runtime.loader.find("cars").batcher.submit(np.zeros((1, 3), np.float32))
+    outputs = (await runtime.loader.find("cars").batcher.submit(np.zeros((1, 3), np.float32))).outputs
     assert outputs.shape == (1, 3)
 
 

@@ -13,7 +13,7 @@ from models.bundle import ONNX, Bundle
 from models.errors import UnknownModelError
 from models.store import ALIASES, Canary, Store, Traffic
 from service.errors import NotReadyError
-from service.served import Pin
+from service.protocols.base import Pin
 from service.settings import Settings
 from tests.bundles import CARS, CREATED, SERIES
 from tests.conftest import MakeBundle

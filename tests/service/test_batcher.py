@@ -75,7 +75,7 @@ def rows(*values: float) -> NDArray[np.float32]:
 async def answers(batcher: Batcher, *requests: NDArray[Any]) -> list[Any]:
     """Outputs of requests that arrive in the same turn of the loop; an error in the place of an answer."""
     found = await asyncio.gather(*(batcher.submit(request) for request in requests), return_exceptions=True)
-    return [item if isinstance(item, BaseException) else item[0][:, 0].tolist() for item in found]
+    return [item if isinstance(item, BaseException) else item.outputs[:, 0].tolist() for item in found]
 
 
 INLINE = [0, 64]
@@ -84,9 +84,11 @@ INLINE = [0, 64]
 @pytest.mark.parametrize("inline_rows", INLINE)
 async def test_a_lone_request_is_answered_at_once(inline_rows: int) -> None:
     engine = FakeEngine()
-    outputs, waited = await batcher_of(engine, inline_rows=inline_rows).submit(rows(1, 2))
-    assert outputs[:, 0].tolist() == [2, 4]
-    assert waited >= 0
+    result = await batcher_of(engine, inline_rows=inline_rows).submit(rows(1, 2))
+    assert result.outputs[:, 0].tolist() == [2, 4]
+    assert result.queue_s >= 0
+    assert result.infer_s > 0
+    assert result.batch_rows == 2
     assert engine.batches == [[1, 2]]
 
 
@@ -233,7 +235,11 @@ async def test_rows_that_do_not_fit_into_the_queue_are_refused_and_those_that_do
     with pytest.raises(QueueFullError):
         batcher.refuse_if_full()
     gate.opened.set()
-    assert [item[0][:, 0].tolist() for item in await asyncio.gather(first, waiting, last)] == [[2], [4, 6, 8], [14]]
+    assert [item.outputs[:, 0].tolist() for item in await asyncio.gather(first, waiting, last)] == [
+        [2],
+        [4, 6, 8],
+        [14],
+    ]
     batcher.refuse_if_full()
 
 
@@ -279,7 +285,7 @@ async def test_the_rest_of_a_split_request_is_not_computed_once_it_is_cancelled(
     await asyncio.sleep(0)
     assert batcher.queued_rows == 0
     gate.opened.set()
-    assert (await batcher.submit(rows(7)))[0].tolist() == [[14]]
+    assert (await batcher.submit(rows(7))).outputs.tolist() == [[14]]
     assert engine.batches == [[1, 2], [7]]
 
 
@@ -290,7 +296,7 @@ async def test_a_request_cancelled_while_it_is_computed_hurts_nobody() -> None:
     await gate.reached()
     gone.cancel()
     gate.opened.set()
-    assert (await stays)[0].tolist() == [[4]]
+    assert (await stays).outputs.tolist() == [[4]]
     assert batcher.queued_rows == 0
 
 
@@ -379,7 +385,7 @@ async def test_closing_waits_for_what_was_submitted() -> None:
     assert not closing.done()
     gate.opened.set()
     await closing
-    assert [task.result()[0].tolist() for task in running] == [[[2]], [[4]]]
+    assert [task.result().outputs.tolist() for task in running] == [[[2]], [[4]]]
 
 
 async def test_closing_an_idle_batcher_returns() -> None:

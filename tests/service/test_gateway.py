@@ -17,6 +17,7 @@ from models.errors import EngineError
 from models.store import Store
 from service.gateway import Gateway
 from service.protocols import native
+from service.protocols.base import Decoded, Question
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of, run_offline
@@ -94,8 +95,9 @@ async def test_a_prediction_is_answered_with_what_the_bundle_says_offline(
     assert answer.headers["content-type"] == "application/json"
     bundle = store.open(model, store.versions(model)[0])
     assert answer.json["request_id"] == answer.headers["x-request-id"]
-    offline = native.predictions(task, run_offline(bundle, rows), [])
-    assert answer.json == json.loads(native.encode(bundle.manifest, answer.json["request_id"], offline))
+    question = Question(native, answer.json["request_id"], b"", b"")
+    offline = native.encode(bundle.manifest, question, Decoded(rows), run_offline(bundle, rows))
+    assert answer.json == json.loads(offline.body)
 
 
 async def test_a_body_may_come_in_any_chunks(client: Client) -> None:

@@ -68,8 +68,7 @@ def version_of(loader: Loader, name: str = "cars") -> str:
 
 
 async def answer(loader: Loader, name: str = "cars") -> np.ndarray:
-    outputs, _ = await loader.find(name).batcher.submit(ROWS)
-    return outputs
+    return (await loader.find(name).batcher.submit(ROWS)).outputs
 
 
 def reloads(loader: Loader, result: str, name: str = "cars") -> float:
@@ -394,7 +393,7 @@ async def test_a_request_in_flight_finishes_on_the_old_version_which_is_then_rel
     assert not slow.closed
     assert not pending.done()
     slow.go.set()
-    np.testing.assert_array_equal((await pending)[0], expected)
+    np.testing.assert_array_equal((await pending).outputs, expected)
     await until(lambda: slow.closed)
 
 
@@ -411,7 +410,7 @@ async def test_a_version_that_a_request_still_holds_is_not_released(
     await asyncio.sleep(0.05)
     assert not slow.closed
     np.testing.assert_array_equal(
-        (await old.batcher.submit(ROWS))[0], run_offline(store.open("cars", old.manifest.version), ROWS)
+        (await old.batcher.submit(ROWS)).outputs, run_offline(store.open("cars", old.manifest.version), ROWS)
     )
     old.users -= 1
     await until(lambda: slow.closed)
@@ -430,7 +429,7 @@ async def test_closing_answers_what_is_in_flight_and_releases_every_version(
     for engine in slow.values():
         engine.go.set()
     await closing
-    assert (await pending)[0].shape == (len(ROWS), 3)
+    assert (await pending).outputs.shape == (len(ROWS), 3)
     assert all(engine.closed for engine in slow.values())
     assert loader.served == {}
 

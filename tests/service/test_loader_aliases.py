@@ -15,7 +15,8 @@ from models.store import Store, Target
 from service.errors import NotReadyError
 from service.loader import Loader
 from service.metrics import Metrics
-from service.served import Pin, Served
+from service.protocols.base import Pin
+from service.served import Served
 from service.settings import Settings
 from tests.bundles import CARS, CREATED, run_offline
 from tests.conftest import MakeBundle
@@ -70,7 +71,7 @@ async def test_candidate_and_labels_are_loaded_and_each_answers_as_its_bundle_do
     pins = {Pin(label="production"): 0, Pin(label="candidate"): 1, Pin(label="blue"): 2}
     pins |= {Pin(version=version): n for n, version in enumerate(names(versions))}
     for pin, n in pins.items():
-        outputs, _ = await loader.find("cars", pin).batcher.submit(ROWS)
+        outputs = (await loader.find("cars", pin).batcher.submit(ROWS)).outputs
         np.testing.assert_array_equal(outputs, run_offline(versions[n], ROWS))
     assert [role(loader, version) for version in (first, second, third)] == ["production", "candidate", "label"]
     assert info(loader, loader.find("cars", Pin(label="blue")), "blue") == 1

@@ -7,7 +7,8 @@ import json
 import struct
 import threading
 import zlib
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -15,17 +16,29 @@ import pytest
 from PIL import Image
 
 from models.errors import DecodeError, InputError
+from models.manifest import Manifest
 from models.task import Task
 from service.errors import MediaTypeError, TooLargeError
 from service.protocols import native
-from service.protocols.native import FORM, JSON, NPY, Decoded, decode, encode, media_types, predictions
-from service.served import Pin
+from service.protocols.base import Decoded, Pin, Question
+from service.protocols.native import FORM, JSON, NPY, media_types, predictions
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, LABELS, SERIES, example_of, rows_of
 from tests.conftest import MakeBundle
 
 SETTINGS = Settings.load(max_request_rows=4, max_queue_rows=8, max_picture_pixels=10_000)
 PIXELS = rows_of(IMAGE, 1, seed=3)[0, :, :, 0]
+
+
+async def decode(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
+    question = Question(native, "id", content_type, body)
+    # Of the manifest, only the task is looked at.
+    return await native.decode(cast(Manifest, SimpleNamespace(task=task)), question, settings)
+
+
+def encode(manifest: Manifest, request_id: str, outputs: np.ndarray) -> bytes:
+    question = Question(native, request_id, b"", b"")
+    return native.encode(manifest, question, Decoded(outputs), outputs).body
 
 
 def top_k(query: bytes, task: Task) -> int | None:
@@ -309,7 +322,7 @@ def test_steps_are_told_only_where_there_were_some() -> None:
 def test_an_answer_is_json_with_model_version_and_one_prediction_a_row(task: Task, bundle_of: MakeBundle) -> None:
     manifest = bundle_of(task, "some").manifest
     outputs = np.random.default_rng(0).random((3, *task.output_shape), dtype=np.float32)
-    document = json.loads(encode(manifest, "id-1", predictions(task, outputs, [])))
+    document = json.loads(encode(manifest, "id-1", outputs))
     assert list(document) == ["model", "version", "request_id", "predictions"]
     assert (document["model"], document["version"], document["request_id"]) == ("some", manifest.version, "id-1")
     assert len(document["predictions"]) == 3
@@ -318,5 +331,5 @@ def test_an_answer_is_json_with_model_version_and_one_prediction_a_row(task: Tas
 def test_numbers_come_out_as_the_float32_that_they_are(bundle_of: MakeBundle) -> None:
     value = np.float32(20.123457)
     outputs = np.array([[value, value - 1, value + 1]], np.float32)
-    document = json.loads(encode(bundle_of().manifest, "-", predictions(CARS, outputs, [])))
+    document = json.loads(encode(bundle_of().manifest, "-", outputs))
     assert np.float32(document["predictions"][0]["value"]) == value

@@ -13,8 +13,8 @@ from models.bundle import Bundle
 from models.store import Canary, Store, Traffic
 from models.task import Task
 from service.loader import Loader
+from service.protocols.base import Pin
 from service.runtime import Runtime
-from service.served import Pin
 from service.settings import Settings
 from service.shadow import Shadows, difference
 from tests.bundles import CARS, CREATED, IMAGE, SERIES, rows_of, run_offline

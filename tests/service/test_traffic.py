@@ -15,8 +15,9 @@ from models.bundle import ONNX, Bundle
 from models.errors import EngineError, StoreError
 from models.store import Canary, Store, Traffic
 from service.loader import Loader
+from service.protocols.base import Pin
 from service.runtime import Runtime
-from service.served import Pin, Served
+from service.served import Served
 from service.settings import Settings
 from tests.bundles import CARS, CREATED
 from tests.conftest import MakeBundle

@@ -1,0 +1,67 @@
+"""From a question to an answer, whatever the protocol: choose the version, decode, batch, encode."""
+
+from functools import partial
+from time import perf_counter
+
+from service.protocols.base import Answer, Pin, Question
+from service.runtime import Runtime
+from service.served import Served
+from service.settings import Settings
+
+
+async def admit(runtime: Runtime, name: str, pin: Pin | None) -> Served:
+    """The version that would answer now; refuses before anything of the body is decoded.
+
+    Raises:
+        UnknownModelError: No such model or version.
+        NotReadyError: It is not loaded (yet).
+        QueueFullError: Not one more row fits into its queue.
+    """
+    if not runtime.loader.ready:
+        # A worker in the place of a killed one gets its share of the connections at once.
+        await runtime.loader.first_pass()
+    served = runtime.loader.find(name, pin)
+    served.batcher.refuse_if_full()
+    return served
+
+
+async def infer(runtime: Runtime, name: str, pin: Pin | None, question: Question) -> Answer:
+    """The answer of the version that is to give it: the pinned one, or production or its canary.
+
+    Raises:
+        ServingError: The version is gone, or as `respond`.
+    """
+    # Looked up again: another version may have taken over while the body came in.
+    served = runtime.loader.find(name, pin)
+    if served.split is None or pin is not None:
+        return await respond(served, question, runtime.settings)
+    return await served.split.answer(question.headers, partial(respond, question=question, settings=runtime.settings))
+
+
+async def respond(served: Served, question: Question, settings: Settings) -> Answer:
+    """Decode, batch, encode: the answer of one version, which is held until it is given.
+
+    Raises:
+        ServingError: The body cannot be read, a value breaks the schema, the queue is full, or the engine failed.
+    """
+    protocol, manifest = question.protocol, served.manifest
+    served.users += 1
+    try:
+        decoding = perf_counter()
+        decoded = await protocol.decode(manifest, question, settings)
+        decoded_at = perf_counter()
+        result = await served.batcher.submit(decoded.rows)
+    finally:
+        served.users -= 1
+    encoding = perf_counter()
+    answer = protocol.encode(manifest, question, decoded, result.outputs)
+    now = perf_counter()
+    answer.version = manifest.version
+    answer.batch_rows = result.batch_rows
+    answer.decode_s, answer.queue_s = decoded_at - decoding, result.queue_s
+    answer.infer_s, answer.encode_s = result.infer_s, now - encoding
+    if question.started is not None:
+        served.metrics.answered(
+            protocol.ROUTE, now - question.started, answer.decode_s, answer.queue_s, answer.encode_s
+        )
+    return answer

@@ -1,0 +1,134 @@
+"""What the protocols share: a question, an answer, and what it takes to turn one into the other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import Manifest
+from service.settings import Settings
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case, and values, as ASGI has them."""
+Parameters = Sequence[tuple[str, str]]
+"""Names and values of a query string."""
+Response = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The version that a request wants: by its name, or by a label."""
+
+    version: str = ""
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Question:
+    """One request, read whole.
+
+    Attributes:
+        protocol: Reads it, and writes its answer.
+        request_id: Comes back in the answer.
+        content_type: Of the body; empty where the protocol has none.
+        body: The whole of it: bytes over HTTP, a message over gRPC.
+        parameters: Of the query string, but for the version.
+        headers: As they came.
+        started: When the request began, `time.perf_counter` seconds; None where it is counted elsewhere.
+        deadline: When an answer is of no use any more, `time.perf_counter` seconds.
+    """
+
+    protocol: "WireProtocol"
+    request_id: str
+    content_type: bytes
+    body: Any
+    parameters: Parameters = ()
+    headers: Headers = ()
+    started: float | None = None
+    deadline: float | None = None
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The rows of a question.
+
+    Attributes:
+        rows: Shape ``(n, *input_shape)``, the task's dtype.
+        applied: What was done to each picture on the way; empty for other rows.
+        wanted: What else the protocol must remember for the answer, such as the outputs asked for.
+    """
+
+    rows: NDArray[Any]
+    applied: list[tuple[str, ...]] = field(default_factory=list)
+    wanted: Any = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back to the sender, and how it came about.
+
+    Attributes:
+        body: Bytes over HTTP, a message over gRPC.
+        content_type: Of the body.
+        headers: Further ones of the protocol's.
+        version: Which one answered.
+        batch_rows: Rows in the batch that its last row was in.
+        decode_s: Seconds of each stage, as are the following.
+        queue_s: From the queue's entry to the batch's beginning.
+        infer_s: The engine's time for the batch.
+        encode_s: Up to here.
+    """
+
+    body: Any
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    version: str = ""
+    batch_rows: int = 0
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    encode_s: float = 0.0
+
+
+class WireProtocol(Protocol):
+    """One wire format of predictions; a module with these members is one.
+
+    Attributes:
+        ROUTE: Template of its prediction route, for the metrics.
+    """
+
+    ROUTE: str
+
+    async def decode(self, manifest: Manifest, question: Question, settings: Settings) -> Decoded:
+        """Rows from a question; beside the event loop when that may take long. It may set an earlier deadline.
+
+        Raises:
+            ServingError: The body cannot be read, or a value breaks the schema.
+        """
+
+    def encode(self, manifest: Manifest, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> Answer:
+        """The answer for ``outputs`` ``(n, *output_shape)``.
+
+        Raises:
+            ServingError: What the question asks of the answer does not exist.
+        """
+
+    def problem(self, error: Exception, request_id: str) -> Response:
+        """``error`` in the protocol's own form."""
+
+
+class HttpProtocol(WireProtocol, Protocol):
+    """A wire format of predictions over HTTP."""
+
+    def matches(self, path: str) -> bool:
+        """Whether ``path`` is that of a prediction in this format."""
+
+    def address(self, path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:
+        """The model's name, the version that is pinned, and what else the query string says, for a path that matches.
+
+        Raises:
+            ServingError: The query string breaks a rule.
+        """
