@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -28,7 +29,7 @@ from service.errors import (
 from service.inference import admit, infer
 from service.metrics import UNMATCHED
 from service.protocols import native
-from service.protocols.base import HttpProtocol, Question, Response
+from service.protocols.base import Headers, HttpProtocol, Question, Response
 from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
 from service.served import Served
@@ -44,6 +45,31 @@ logger = logging.getLogger(__name__)
 _PROTOCOLS: tuple[HttpProtocol, ...] = (native,)
 # What a client may choose as its request id: it is echoed in a header and logged.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+async def _nothing_more() -> MutableMapping[str, Any]:
+    return {"type": "http.request"}
+
+
+@dataclass(slots=True)
+class Request:
+    """An HTTP request for a prediction.
+
+    Attributes:
+        method: In capitals.
+        path: Decoded, without the query string.
+        query: The query string.
+        headers: Names in lower case.
+        body: Where it has come in already.
+        receive: Where it is still to come.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes = b""
+    receive: Receive = _nothing_more
 
 
 class Gateway:
@@ -75,7 +101,10 @@ class Gateway:
         path: str = scope["path"]
         for protocol in _PROTOCOLS:
             if protocol.matches(path):
-                await self._predict(protocol, scope, receive, send)
+                request = Request(scope["method"], path, scope["query_string"], scope["headers"], receive=receive)
+                response = await self.reply(protocol, request)
+                if response is not None:
+                    await _answer(response, send)
                 return
         started = perf_counter()
         status = 500
@@ -112,31 +141,31 @@ class Gateway:
     def _next_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"
 
-    async def _predict(self, protocol: HttpProtocol, scope: Scope, receive: Receive, send: Send) -> None:
-        """Receive, have it answered, send."""
+    async def reply(self, protocol: HttpProtocol, request: Request) -> Response | None:
+        """The response to a prediction's request; None when the client left before it was complete."""
         runtime = self._runtime
-        question = Question(protocol, self._next_id(), b"", b"", headers=scope["headers"], started=perf_counter())
+        question = Question(protocol, self._next_id(), b"", b"", headers=request.headers, started=perf_counter())
         name, served = "", None
         runtime.inflight += 1
         try:
-            question.content_type, length, wanted_id = _headers(scope)
+            question.content_type, length, wanted_id = _look_at(request.headers)
             if wanted_id and _REQUEST_ID.fullmatch(wanted_id):
                 question.request_id = wanted_id.decode()
-            name, pin, question.parameters = protocol.address(scope["path"], scope["query_string"])
+            name, pin, question.parameters = protocol.address(request.path, request.query)
             if self._keys is not None:
-                self._keys.check(scope["headers"])
-            if scope["method"] != "POST":
-                raise MethodError(scope["method"], "POST")  # noqa: TRY301
+                self._keys.check(request.headers)
+            if request.method != "POST":
+                raise MethodError(request.method, "POST")  # noqa: TRY301
             served = await admit(runtime, name, pin)
-            question.body = await _read_body(receive, length, runtime.settings.max_body_bytes)
+            limit = runtime.settings.max_body_bytes
+            question.body = request.body or await _read_body(request.receive, length, limit)
             answer = await infer(runtime, name, pin, question)
         except ClientDisconnectError:
             runtime.metrics.disconnects.inc()
-            return
+            return None
         except Exception as error:
             self._count(error, question, name, served)
-            await _answer(protocol.problem(error, question.request_id), send)
-            return
+            return protocol.problem(error, question.request_id)
         finally:
             runtime.inflight -= 1
         headers = [
@@ -148,8 +177,7 @@ class Gateway:
         if runtime.draining:
             # So that no client sends its next request on a connection that is about to close.
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        return 200, headers, answer.body
 
     def _count(self, error: Exception, question: Question, name: str, served: Served | None) -> None:
         """Count and log a request that got an error."""
@@ -185,10 +213,10 @@ async def _answer(response: Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _headers(scope: Scope) -> tuple[bytes, int | None, bytes]:
+def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes]:
     """Content type, declared length and the client's request id."""
     content_type, length, request_id = b"", None, b""
-    for key, value in scope["headers"]:
+    for key, value in headers:
         if key == b"content-type":
             content_type = value
         elif key == b"content-length":
