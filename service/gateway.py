@@ -4,47 +4,36 @@ BentoML's router, tracing and middleware cost more than a prediction does, so pr
 their path, our few other routes by an exact lookup, and everything else falls through.
 """
 
-import itertools
-import logging
-import os
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from models.errors import InputError, ServingError
 from service.access import Secrets
 from service.errors import (
     ClientDisconnectError,
     MethodError,
     NoRouteError,
-    NotReadyError,
-    QueueFullError,
     TooLargeError,
     UnauthorizedError,
     problem,
-    status_of,
 )
 from service.inference import admit, infer
 from service.metrics import UNMATCHED
 from service.protocols import native
 from service.protocols.base import Headers, HttpProtocol, Question, Response
+from service.refusals import REASONS, count_refusal
+from service.request_id import RequestIds
 from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
-from service.served import Served
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-logger = logging.getLogger(__name__)
-
 # Ours first: each of the others costs it half a microsecond.
 _PROTOCOLS: tuple[HttpProtocol, ...] = (native,)
-# What a client may choose as its request id: it is echoed in a header and logged.
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 async def _nothing_more() -> MutableMapping[str, Any]:
@@ -89,9 +78,7 @@ class Gateway:
         self._keys = (
             Secrets(keys, "an API key, as Authorization: Bearer KEY or X-API-Key", b"x-api-key") if keys else None
         )
-        # Unique over workers and restarts, and far cheaper than a UUID a request.
-        self._prefix = os.urandom(5).hex()
-        self._numbers = itertools.count(1)
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -118,12 +105,12 @@ class Gateway:
         route = owned(path, admin=self._runtime.settings.admin_token is not None)
         try:
             if route is not None:
-                scope[REQUEST_ID] = self._next_id()
+                scope[REQUEST_ID] = self._ids.next()
                 await self._routes(scope, receive, watch)
             elif (route := bentoml_route(path)) is not None:
                 await self._inner_if_allowed(route, scope, receive, watch)
             else:
-                await _answer(problem(NoRouteError(path), self._next_id()), watch)
+                await _answer(problem(NoRouteError(path), self._ids.next()), watch)
         finally:
             self._runtime.metrics.other(route or UNMATCHED, status, perf_counter() - started)
 
@@ -133,24 +120,21 @@ class Gateway:
             try:
                 self._keys.check(scope["headers"])
             except UnauthorizedError as error:
-                self._runtime.metrics.rejected.labels(_REASONS[UnauthorizedError]).inc()
-                await _answer(problem(error, self._next_id()), send)
+                self._runtime.metrics.rejected.labels(REASONS[UnauthorizedError]).inc()
+                await _answer(problem(error, self._ids.next()), send)
                 return
         await self._inner(scope, receive, send)
-
-    def _next_id(self) -> str:
-        return f"{self._prefix}{next(self._numbers):x}"
 
     async def reply(self, protocol: HttpProtocol, request: Request) -> Response | None:
         """The response to a prediction's request; None when the client left before it was complete."""
         runtime = self._runtime
-        question = Question(protocol, self._next_id(), b"", b"", headers=request.headers, started=perf_counter())
+        question = Question(protocol, self._ids.next(), b"", b"", headers=request.headers, started=perf_counter())
         name, served = "", None
         runtime.inflight += 1
         try:
             question.content_type, length, wanted_id = _look_at(request.headers)
-            if wanted_id and _REQUEST_ID.fullmatch(wanted_id):
-                question.request_id = wanted_id.decode()
+            if wanted_id:
+                question.request_id = self._ids.choose(wanted_id.decode("latin-1"))
             name, pin, question.parameters = protocol.address(request.path, request.query)
             if self._keys is not None:
                 self._keys.check(request.headers)
@@ -164,7 +148,7 @@ class Gateway:
             runtime.metrics.disconnects.inc()
             return None
         except Exception as error:
-            self._count(error, question, name, served)
+            count_refusal(runtime, error, question, name, served)
             return protocol.problem(error, question.request_id)
         finally:
             runtime.inflight -= 1
@@ -178,33 +162,6 @@ class Gateway:
             # So that no client sends its next request on a connection that is about to close.
             headers.append((b"connection", b"close"))
         return 200, headers, answer.body
-
-    def _count(self, error: Exception, question: Question, name: str, served: Served | None) -> None:
-        """Count and log a request that got an error."""
-        metrics, started = self._runtime.metrics, question.started or perf_counter()
-        status = status_of(error)
-        if not isinstance(error, ServingError):
-            logger.exception("request %s to %s failed", question.request_id, name[:80])
-        elif status == 500:
-            logger.error("request %s to %s failed: %s", question.request_id, name[:80], error)
-        served = served or self._runtime.loader.served.get(name)
-        if served is not None:
-            served.metrics.refused(question.protocol.ROUTE, status, perf_counter() - started)
-        else:
-            # The name comes from outside: as a label it would make a series a name.
-            metrics.other(UNMATCHED, status, perf_counter() - started)
-        reason = _REASONS.get(type(error))
-        if reason is not None:
-            metrics.rejected.labels(reason).inc()
-
-
-_REASONS: dict[type[Exception], str] = {
-    QueueFullError: "queue_full",
-    TooLargeError: "too_large",
-    NotReadyError: "not_ready",
-    InputError: "invalid",
-    UnauthorizedError: "unauthorized",
-}
 
 
 async def _answer(response: Response, send: Send) -> None:

@@ -1,0 +1,49 @@
+"""What is counted and logged of a request that gets an error, whatever its protocol."""
+
+import logging
+from time import perf_counter
+
+from models.errors import InputError, ServingError
+from service.errors import NotReadyError, QueueFullError, TooLargeError, UnauthorizedError, status_of
+from service.metrics import UNMATCHED
+from service.protocols.base import Question
+from service.runtime import Runtime
+from service.served import Served
+
+logger = logging.getLogger(__name__)
+
+REASONS: dict[type[Exception], str] = {
+    QueueFullError: "queue_full",
+    TooLargeError: "too_large",
+    NotReadyError: "not_ready",
+    InputError: "invalid",
+    UnauthorizedError: "unauthorized",
+}
+"""Values of the label ``reason``."""
+
+
+def count_refusal(runtime: Runtime, error: Exception, question: Question, name: str, served: Served | None) -> None:
+    """Count and log a prediction that got ``error``.
+
+    Args:
+        runtime: Of this worker.
+        error: What it got.
+        question: The request.
+        name: Of the model, as it came from outside.
+        served: The version that would have answered, where the request came so far.
+    """
+    started = question.started or perf_counter()
+    status = status_of(error)
+    if not isinstance(error, ServingError):
+        logger.error("request %s to %s failed", question.request_id, name[:80], exc_info=error)
+    elif status == 500:
+        logger.error("request %s to %s failed: %s", question.request_id, name[:80], error)
+    served = served or runtime.loader.served.get(name)
+    if served is not None:
+        served.metrics.refused(question.protocol.ROUTE, status, perf_counter() - started)
+    else:
+        # The name comes from outside: as a label it would make a series a name.
+        runtime.metrics.other(UNMATCHED, status, perf_counter() - started)
+    reason = REASONS.get(type(error))
+    if reason is not None:
+        runtime.metrics.rejected.labels(reason).inc()
