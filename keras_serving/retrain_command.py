@@ -78,7 +78,8 @@ def retrain(
 
 def _moved(production: Bundle, config: TrainConfig, loaded: Loaded) -> bool:
     """Whether the new rows drifted; prints by which feature, or why there is nothing to do."""
-    from training.drift import MUCH, drifted, new_rows, shifts
+    from models.stability import MUCH
+    from training.drift import drifted, new_rows, shifts
     from training.validation import validate
 
     if loaded.data.sha256 == production.manifest.lineage.data_sha256:

@@ -1,19 +1,17 @@
 """Whether new rows are distributed as those that a version was trained on: the population stability index.
 
-PSI = sum over bins of (new share - old share) x ln(new share / old share). The rule of thumb is that 0.1 is some change
-and 0.25 much (Siddiqi 2006, Credit Risk Scorecards, page 136). Few rows give a high index by chance alone: without
-any change it is distributed as (1/n + 1/m) times chi-squared with bins - 1 degrees of freedom (Yurdakul and Naranjo
-2020, Journal of Risk Model Validation 14:89-100), so that it counts only above what one of a thousand samples exceeds.
+Few rows give a high index by chance alone (`models.stability`), so that it counts only above what one of a thousand
+samples exceeds.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.stability import MUCH, SOME, chance, index
 from models.task.sequences import Sequences
 from training.fingerprints import fingerprints
 from training.reference import inputs
@@ -26,10 +24,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from training.split import Split
 
-SOME, MUCH = 0.1, 0.25
 SEVERAL = 2
-_Z = 3.0902323061678132
-"""Standard normal quantile of 99.9 %."""
 
 
 @dataclass(frozen=True)
@@ -83,27 +78,6 @@ def drifted(found: Sequence[Shift]) -> list[Shift]:
     """The features that moved: any one by much, or several by some; none where that is not so."""
     some = [shift for shift in found if shift.exceeds(SOME)]
     return some if len(some) >= SEVERAL or any(shift.exceeds(MUCH) for shift in some) else []
-
-
-def index(old: NDArray[Any], new: NDArray[Any]) -> float:
-    """Population stability index of counts by bin; half a row is added to each bin, so that none is empty."""
-    shares = [(counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (old, new)]
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
-
-
-def chance(bins: int, before: int, now: int) -> float:
-    """What the index of two samples from one distribution exceeds once in a thousand times.
-
-    Chi-squared's quantile by Wilson and Hilferty's cube (1931, PNAS 17:684-688).
-
-    Args:
-        bins: At least 2.
-        before: Rows of the one sample.
-        now: Rows of the other.
-    """
-    freedom = max(1, bins - 1)
-    spread = 2 / (9 * freedom)
-    return (1 / before + 1 / now) * freedom * (1 - spread + _Z * math.sqrt(spread)) ** 3
 
 
 def _aligned(old: dict[str, Any], new: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,14 +18,14 @@ import numpy as np
 from models.bundle import GOLDEN, REFERENCE, TRAINED_ROWS, Bundle
 from models.engines import check_golden, open_engine
 from models.manifest import Lineage
-from models.task import Classes, ImageClassification
+from models.task import Classes
 from training.config import config_path, load_config, settings_between
 from training.export import LIMIT, export, predict
 from training.fingerprints import trained_on
 from training.golden import example, golden_rows
 from training.parts import parts, recurrence
 from training.plots import write_plots
-from training.reference import reference
+from training.reference import reference, reference_rows
 from training.report import classes_section, layers_section, parts_section, write_card
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def _write(staging: Path, run: Run, fitted: Fitted, split: Split, evaluation: Ev
     outputs = export(fitted.model, staging, golden)
     np.savez_compressed(staging / GOLDEN, rows=golden, outputs=outputs)
     np.save(staging / TRAINED_ROWS, trained_on((split.train, split.validation), run.inherited), allow_pickle=False)
-    # A network is surer of pictures that it was trained on; a table or series needs all its rows for a fair picture.
-    parts = [split.validation] if isinstance(task, ImageClassification) else [split.train, split.validation]
-    rows = np.concatenate([part.rows for part in parts])
+    rows = reference_rows(task, split)
     statistics = reference(task, rows, predict(fitted.model, rows))
     (staging / REFERENCE).write_text(json.dumps(statistics) + "\n", encoding="utf-8")
     write_plots(

@@ -2,11 +2,13 @@
 
 Weights, golden rows, figures and version stay. The model answers the test rows once more for the plots, and what it
 says must give the figure that was published: nothing could be chosen by it. The fingerprints of the rows that it was
-trained on are written too; with `--rows-only` nothing else is, and no test row is looked at.
+trained on are written too; with `--rows-only` or `--reference-only` nothing but these or the reference statistics of
+the inputs is, and no test row is looked at.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from models.bundle import KERAS, TRAINED_ROWS, Bundle
+from models.bundle import KERAS, REFERENCE, TRAINED_ROWS, Bundle
 from training import baselines
 from training.build import Fitted
 from training.evaluate import evaluate, scale_of
@@ -25,6 +27,7 @@ from training.fingerprints import trained_on
 from training.parts import recurrence
 from training.plots import write_plots
 from training.publish import calibration, sections
+from training.reference import inputs, reference_rows
 from training.report import write_card
 
 if TYPE_CHECKING:
@@ -106,6 +109,35 @@ def add_rows(path: Path, data: DataSet, raw: Raw) -> Bundle:
     return Bundle.open(path)
 
 
+def add_reference(path: Path, data: DataSet, raw: Raw) -> Bundle:
+    """Give a bundle the reference statistics of inputs that today's code records; those of its answers stay.
+
+    Args:
+        path: The bundle; replaced when the new one is verified.
+        data: That it was trained on.
+        raw: As it was read.
+
+    Raises:
+        click.ClickException: The data part into other rows, or what was recorded comes out differently.
+    """
+    bundle = Bundle.open(path)
+    recorded, task = bundle.reference(), bundle.manifest.task
+    found = inputs(task, reference_rows(task, _split(bundle, data, raw)[1]))
+    news = {entry["name"]: entry for entry in found}
+    for entry in recorded["inputs"]:
+        if {key: news[entry["name"]].get(key) for key in entry} != entry:
+            raise click.ClickException(
+                f"{entry['name']}: the recorded statistics must come out again. Received: others. "
+                "The data or the code differ; train again."
+            )
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        staging = Path(temporary) / "bundle"
+        shutil.copytree(path, staging)
+        (staging / REFERENCE).write_text(json.dumps(recorded | {"inputs": found}) + "\n", encoding="utf-8")
+        _replace(path, staging, bundle)
+    return Bundle.open(path)
+
+
 def _split(bundle: Bundle, data: DataSet, raw: Raw) -> tuple[TrainConfig, Split]:
     """The recorded configuration, and the split that it made of the data."""
     from training.config import TrainConfig
@@ -159,14 +191,19 @@ def _facts(model: keras.Model) -> Facts:
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), envvar="DATA_DIR")
 @click.option("--rows-only", is_flag=True, help="Write only the fingerprints of the rows that it was trained on.")
-def main(bundle: Path, data_dir: Path | None, *, rows_only: bool) -> None:
+@click.option("--reference-only", is_flag=True, help="Write only the reference statistics of the inputs.")
+def main(bundle: Path, data_dir: Path | None, *, rows_only: bool, reference_only: bool) -> None:
     """Write the card, plots and fingerprints of BUNDLE again."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.datasets import data_set, find
 
     data = data_set(Bundle.open(bundle).manifest.lineage.dataset)
-    done = (add_rows if rows_only else recard)(bundle, data, data.read(find(data, data_dir=data_dir).paths))
-    what = "fingerprints" if rows_only else "card, plots and fingerprints"
+    write, what = recard, "card, plots and fingerprints"
+    if rows_only:
+        write, what = add_rows, "fingerprints"
+    elif reference_only:
+        write, what = add_reference, "reference statistics"
+    done = write(bundle, data, data.read(find(data, data_dir=data_dir).paths))
     click.echo(f"{done.manifest.name} {done.manifest.version}: {what} written")
 
 

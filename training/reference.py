@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.task import Category, Classes, ImageClassification, Number, Records
+from models.features import Feature, input_features, output_features
+from models.task import ImageClassification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.task import Task
+    from training.split import Split
 
 _BINS = 10
+
+
+def reference_rows(task: Task, split: Split) -> NDArray[Any]:
+    """The rows that `reference` is about.
+
+    A network is surer of pictures that it was trained on; a table or series needs all its rows for a fair picture.
+    """
+    parts = [split.validation] if isinstance(task, ImageClassification) else [split.train, split.validation]
+    return np.concatenate([part.rows for part in parts])
 
 
 def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> dict[str, Any]:
@@ -28,20 +39,11 @@ def reference(task: Task, rows: NDArray[Any], outputs: NDArray[np.float32]) -> d
 
     Returns:
         `{"version": 1, "rows": n, "inputs": [...], "outputs": [...]}`; each entry has a `name`, a `unit`, and either
-        `edges` (k + 1) with `counts` (k; values beyond an end belong to the end's bin), or `values` with `counts`.
+        `edges` (k + 1) with `counts` (k; values beyond an end belong to the end's bin), `mean`, `deviation`
+        and, where the bins depend on the data, `low` and `high` (no value lies beyond); or `values` with `counts`.
     """
-    document: dict[str, Any] = {"version": 1, "rows": len(rows), "inputs": inputs(task, rows)}
-    if isinstance(task, Classes):
-        document["outputs"] = [
-            _counts("label", task.labels, outputs.argmax(axis=1)),
-            _histogram("confidence", None, outputs.max(axis=1), edges=np.linspace(0, 1, 21)),
-        ]
-        return document
-    document["outputs"] = [
-        _histogram("value", task.unit, outputs[..., 0]),
-        _histogram("interval_width", task.unit, outputs[..., 2] - outputs[..., 1]),
-    ]
-    return document
+    found = [_entry(feature) for feature in output_features(task, outputs)]
+    return {"version": 1, "rows": len(rows), "inputs": inputs(task, rows), "outputs": found}
 
 
 def inputs(task: Task, rows: NDArray[Any], like: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -50,41 +52,25 @@ def inputs(task: Task, rows: NDArray[Any], like: Sequence[dict[str, Any]] = ()) 
     Args:
         task: Of the model.
         rows: (n, ...), as the model takes them.
-        like: Such entries of other rows, whose bins are used.
+        like: Such entries of other rows, whose features and bins are used.
     """
-    edges = {entry["name"]: np.array(entry["edges"]) for entry in like if "edges" in entry}
-
-    def histogram(name: str, unit: str | None, values: NDArray[Any]) -> dict[str, Any]:
-        return _histogram(name, unit, values, edges=edges.get(name))
-
-    if isinstance(task, ImageClassification):
-        flat = rows.reshape(len(rows), -1)
-        return [
-            _histogram("pixel_intensity", None, flat, edges=np.linspace(0, 256, 17)),
-            histogram("picture_mean", None, flat.mean(axis=1)),
-            histogram("picture_spread", None, flat.std(axis=1)),
-        ]
-    if isinstance(task, Records):
-        return [_column(field, rows[:, index], edges.get(field.name)) for index, field in enumerate(task.fields)]
-    found = []
-    for index, channel in enumerate(task.channels):
-        series = rows[:, :, index]
-        found += [
-            histogram(f"{channel.name}_level", channel.unit, series.mean(axis=1)),
-            histogram(f"{channel.name}_spread", channel.unit, series.std(axis=1)),
-            histogram(f"{channel.name}_last", channel.unit, series[:, -1]),
-        ]
-    return found
+    if not like:
+        return [_entry(feature) for feature in input_features(task, rows)]
+    features = {feature.name: feature for feature in input_features(task, rows)}
+    return [_entry(features[entry["name"]], entry.get("edges")) for entry in like]
 
 
-def _column(field: Number | Category, values: NDArray[Any], edges: NDArray[np.float64] | None) -> dict[str, Any]:
-    """Statistics of one field; `missing` counts the absent values where the field may lack one."""
-    present = values[~np.isnan(values)]
-    if isinstance(field, Category):
-        statistics = _counts(field.name, field.values, present.astype(int))
+def _entry(feature: Feature, edges: Sequence[float] | None = None) -> dict[str, Any]:
+    """Statistics of one feature; `missing` counts the absent values where it may lack one."""
+    values = feature.values.ravel()
+    present = values[~np.isnan(values)] if feature.may_lack else values
+    if feature.vocabulary:
+        statistics = _counts(feature.name, feature.vocabulary, present.astype(int))
     else:
-        statistics = _histogram(field.name, field.unit, present, edges)
-    return statistics | ({"missing": len(values) - len(present)} if field.missing else {})
+        fixed = feature.edges if feature.edges is not None else np.array(edges) if edges else None
+        statistics = _histogram(feature.name, feature.unit, present, fixed)
+        statistics |= _ends(present) if feature.edges is None else {}
+    return statistics | ({"missing": len(values) - len(present)} if feature.may_lack else {})
 
 
 def _histogram(
@@ -101,6 +87,15 @@ def _histogram(
     mean, deviation = (float(f"{number:.6g}") for number in moments)
     histogram = {"edges": edges.tolist(), "counts": counts.tolist()}
     return {"name": name, "unit": unit, "mean": mean, "deviation": deviation, **histogram}
+
+
+def _ends(values: NDArray[Any]) -> dict[str, float]:
+    """The range of the values, rounded outwards to two digits of its width: the very largest may be one person's."""
+    if not len(values):
+        return {}
+    low, high = float(values.min()), float(values.max())
+    step = 10.0 ** (np.floor(np.log10(max(high - low, 1e-6 * abs(high), 1e-6))) - 1)
+    return {"low": round(float(np.floor(low / step) * step), 9), "high": round(float(np.ceil(high / step) * step), 9)}
 
 
 def _counts(name: str, values: tuple[str, ...], codes: NDArray[Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
+from models.stability import chance
 from tests.bundles import CARS, CHURN, SERIES, make_bundle, rows_of
-from training.drift import Shift, chance, drifted, index, new_rows, shifts
+from training.drift import Shift, drifted, new_rows, shifts
 from training.fingerprints import fingerprints
 from training.reference import inputs
 from training.split import Part, Split
@@ -28,25 +29,6 @@ def referring(folder: Path, task: Any, rows: Any, **options: Any) -> Bundle:
     found = Referring(made.path, made.manifest)
     object.__setattr__(found, "rows", rows)
     return found
-
-
-def test_the_index_is_the_sum_over_bins_of_difference_times_log_ratio() -> None:
-    # Siddiqi's formula on shares .2, .3, .5 against .3, .3, .4; a thousand rows make the half row small.
-    expected = 0.1 * np.log(0.3 / 0.2) + 0.1 * np.log(0.5 / 0.4)
-    found = index(np.array([20_000, 30_000, 50_000]), np.array([30_000, 30_000, 40_000]))
-    assert found == pytest.approx(expected, rel=1e-3)
-
-
-def test_an_empty_bin_makes_a_large_index_and_no_infinite_one() -> None:
-    assert 1 < index(np.array([50, 50, 0]), np.array([0, 50, 50])) < 20
-
-
-@pytest.mark.parametrize(("bins", "before", "now"), [(10, 1000, 200), (3, 500, 500), (16, 300, 3000)])
-def test_chance_exceeds_its_bound_once_in_a_thousand_times(bins: int, before: int, now: int) -> None:
-    rng = np.random.default_rng(0)
-    shares = np.full(bins, 1 / bins)
-    drawn = [index(rng.multinomial(before, shares), rng.multinomial(now, shares)) for _ in range(20_000)]
-    assert 0.0003 < np.mean(np.array(drawn) > chance(bins, before, now)) < 0.003
 
 
 def test_one_feature_by_much_or_two_by_some_are_drift() -> None:

@@ -1,17 +1,21 @@
 """What a card shows beside the headline: classes, parts, layers and plots."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 
-from models.bundle import CARD, TRAINED_ROWS, Bundle
+from models.bundle import CARD, MANIFEST, REFERENCE, TRAINED_ROWS, Bundle
+from models.manifest import FileEntry
 from tests.training.made_up import load, tiny
 from training.metrics import precision_and_recall, reliability
 from training.pipeline import train
-from training.recard import add_rows, recard
+from training.recard import add_reference, add_rows, recard
 from training.report import classes_section, parts_section
 
 
@@ -72,6 +76,36 @@ def test_fingerprints_are_not_written_for_other_data(bundle: Bundle) -> None:
         fewer = replace(fewer, pictures=loaded.raw.pictures[:-10])
     with pytest.raises(click.ClickException, match="was trained on"):
         add_rows(bundle.path, loaded.data, fewer)
+
+
+def test_older_reference_statistics_get_what_training_would_write_today(bundle: Bundle) -> None:
+    before = Bundle.open(bundle.path)
+    loaded = load(tiny(before.manifest.architecture), None)
+    document = before.reference()
+    document["inputs"] = [{k: v for k, v in e.items() if k not in ("low", "high")} for e in document["inputs"][:1]]
+    _reseal(before, document)
+    assert add_reference(bundle.path, loaded.data, loaded.raw).manifest == before.manifest
+
+
+def test_reference_statistics_that_do_not_come_out_again_are_refused(bundle: Bundle) -> None:
+    before = Bundle.open(bundle.path)
+    loaded = load(tiny(before.manifest.architecture), None)
+    document = before.reference()
+    document["inputs"][0]["counts"][0] += 1
+    _reseal(before, document)
+    with pytest.raises(click.ClickException, match="must come out again"):
+        add_reference(bundle.path, loaded.data, loaded.raw)
+    document["inputs"][0]["counts"][0] -= 1
+    _reseal(before, document)
+
+
+def _reseal(bundle: Bundle, reference: dict[str, Any]) -> None:
+    """The bundle with other reference statistics, valid."""
+    data = (json.dumps(reference) + "\n").encode()
+    (bundle.path / REFERENCE).write_bytes(data)
+    files = bundle.manifest.files | {REFERENCE: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))}
+    manifest = bundle.manifest.model_copy(update={"files": files}).sealed()
+    (bundle.path / MANIFEST).write_bytes(manifest.to_json())
 
 
 def test_precision_counts_what_was_said_and_recall_what_is_true() -> None:
