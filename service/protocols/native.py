@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from models.errors import DecodeError, InputError, shorten
 from models.manifest import Manifest
-from models.pictures import open_picture, prepare
 from models.task import Classes, ImageClassification, Task
 from service import errors
 from service.decode.json import decode_instances
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
+from service.decode.picture import decode_pictures, is_small
 from service.errors import MediaTypeError, TooLargeError
 from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response
 from service.settings import Settings
@@ -27,9 +27,8 @@ ROUTE = "/predict/{model}"
 JSON, NPY, FORM = "application/json", "application/x-npy", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg")
 
-# A body with more of either takes over a millisecond to decode: long enough to be worth a thread.
+# A larger body takes over a millisecond to decode: long enough to be worth a thread.
 _INLINE_BYTES = 48 * 1024
-_INLINE_PIXELS = 128 * 1024
 
 
 def media_types(task: Task) -> tuple[str, ...]:
@@ -54,11 +53,9 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
 
 
 def _may_hold_many_pixels(body: bytes) -> bool:
-    """Whether so few bytes may be pictures of millions of pixels: 23 kB of PNG hold 24 million black ones."""
+    """Whether so few bytes may be pictures of millions of pixels."""
     if body.startswith(b"\x89PNG"):
-        # A second header would count instead of the first.
-        known = body[12:16] == b"IHDR" and body.count(b"IHDR") == 1
-        return not known or int.from_bytes(body[16:20]) * int.from_bytes(body[20:24]) > _INLINE_PIXELS
+        return not is_small(body)
     # Arrays and pixel lists are as large as they look; pictures in base64 lie in objects of their own.
     return not body.startswith(b"\x93NUMPY") and body.count(b"{") != 1
 
@@ -119,14 +116,7 @@ def _limit_rows(count: int, settings: Settings) -> None:
 
 
 def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
-    """Rows from picture files, by their name in errors."""
-    rows, applied = [], []
-    for name, data in pictures.items():
-        image = open_picture(data, max_pixels=settings.max_picture_pixels, field=name)
-        row, steps = prepare(task.preparation, image, task.height, task.width, task.channels)
-        rows.append(row)
-        applied.append(steps)
-    return Decoded(np.stack(rows), applied)
+    return Decoded(*decode_pictures(task, pictures, max_pixels=settings.max_picture_pixels))
 
 
 def _picture_bytes(value: dict[str, Any], field: str) -> bytes:
