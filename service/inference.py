@@ -46,11 +46,14 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     """
     protocol, manifest = question.protocol, served.manifest
     served.users += 1
+    decoding = perf_counter()
     try:
-        decoding = perf_counter()
         decoded = await protocol.decode(manifest, question, settings)
         decoded_at = perf_counter()
         result = await served.batcher.submit(decoded.rows)
+    except Exception:
+        served.statistics.failed(perf_counter() - decoding)
+        raise
     finally:
         served.users -= 1
     encoding = perf_counter()
@@ -60,6 +63,7 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     answer.batch_rows = result.batch_rows
     answer.decode_s, answer.queue_s = decoded_at - decoding, result.queue_s
     answer.infer_s, answer.encode_s = result.infer_s, now - encoding
+    served.statistics.answered(len(decoded.rows), now - (question.started or decoding), answer)
     if question.started is not None:
         served.metrics.answered(
             protocol.ROUTE, now - question.started, answer.decode_s, answer.queue_s, answer.encode_s

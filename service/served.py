@@ -1,7 +1,7 @@
 """One loaded version, from the verified bundle to a queue that answers."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
 from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
+from service.statistics import Statistics
 
 if TYPE_CHECKING:
     from service.traffic import Split
@@ -37,6 +38,7 @@ class Served:
         role: What it is for now: production, candidate or label.
         users: Requests that hold it now.
         split: While it answers as production, the canary that takes a share of its requests.
+        statistics: What it has done since it was loaded.
     """
 
     manifest: Manifest
@@ -50,13 +52,14 @@ class Served:
     role: str = PRODUCTION
     users: int = 0
     split: "Split | None" = None
+    statistics: Statistics = field(default_factory=Statistics)
 
     def act_as(self, role: str, metrics: Metrics, inline_ms: float) -> None:
         """Take a role: requests are counted under it, and batches of at most ``inline_ms`` run on the event loop."""
         if role != self.role:
             self.role = role
             self.metrics = metrics.model(self.manifest.name, role)
-            self.batcher.on_batch = self.metrics.batch
+            self.batcher.on_batch = self.statistics.with_batches(self.metrics.batch)
             self.batcher.inline_rows = self.inline_rows(inline_ms)
 
     def labels(self, alias: str) -> tuple[str, ...]:
@@ -103,12 +106,12 @@ def load(store: Store, name: str, target: Target, settings: Settings, metrics: M
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
         seconds_per_row=latency_ms[1] / 1000,
-        on_batch=recorder.batch,
     )
     served = Served(
         bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, latency_ms
     )
     batcher.inline_rows = served.inline_rows(settings.inline_ms)
+    batcher.on_batch = served.statistics.with_batches(recorder.batch)
     return served
 
 
