@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.engines import Engine
 from models.errors import EngineError
-from service.errors import QueueFullError
+from service.errors import DeadlineError, QueueFullError
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class _Job:
     rows: NDArray[Any]
     result: asyncio.Future[Result]
     submitted: float
+    deadline: float | None = None
     taken: int = 0
     outputs: NDArray[np.float32] | None = None
     finished: int = 0
@@ -84,7 +85,8 @@ class Batcher:
         queued_rows: Rows that wait.
         inline_rows: As given; it may be changed at any time.
         on_batch: As given; it may be changed at any time.
-        tap: Called with the rows, the outputs and the engine's seconds of each batch that succeeded, wherever it ran.
+        taps: Called with rows, outputs and the engine's seconds of each batch that succeeded, wherever it ran. Each
+            must be quick and must not raise.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Batcher:
         self.inline_rows = inline_rows if engine.in_flight == 1 else 0
         self._seconds_per_row = seconds_per_row
         self.on_batch = on_batch
-        self.tap: Tap | None = None
+        self.taps: tuple[Tap, ...] = ()
         self._jobs: deque[_Job] = deque()
         self._scheduled = False
         self._running = 0
@@ -126,12 +128,17 @@ class Batcher:
         if self.queued_rows >= self._max_queue_rows:
             raise QueueFullError(self._name, self.retry_after)
 
-    async def submit(self, rows: NDArray[Any]) -> Result:
+    async def submit(self, rows: NDArray[Any], deadline: float | None = None) -> Result:
         """Outputs for ``rows``, in their order, and how they came about.
 
-        Cancelling the call takes rows out that are not being computed yet.
+        Cancelling the call takes rows out that are not being computed yet, and so does the deadline.
+
+        Args:
+            rows: Shape ``(n, *input_shape)``.
+            deadline: When an answer is of no use any more, `time.perf_counter` seconds.
 
         Raises:
+            DeadlineError: It passed; at once, though a batch with some of the rows may still be running.
             QueueFullError: The rows do not fit into the queue.
             EngineError: The engine fails on these very rows, or answers with a number that is not finite.
         """
@@ -139,7 +146,12 @@ class Batcher:
         if self.queued_rows + count > self._max_queue_rows:
             raise QueueFullError(self._name, self.retry_after)
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future(), perf_counter())
+        job = _Job(rows, loop.create_future(), perf_counter(), deadline)
+        if deadline is not None:
+            if deadline <= job.submitted:
+                raise DeadlineError
+            timer = loop.call_later(deadline - job.submitted, self._expire, job)
+            job.result.add_done_callback(lambda _: timer.cancel())
         self._jobs.append(job)
         self.queued_rows += count
         self._schedule(loop)
@@ -154,6 +166,11 @@ class Batcher:
         if not self._scheduled and self._jobs and self._running < self._engine.in_flight:
             self._scheduled = True
             loop.call_soon(self._dispatch, loop)
+
+    def _expire(self, job: _Job) -> None:
+        if not job.result.done():
+            job.result.set_exception(DeadlineError())
+            self._forget(job)
 
     def _forget(self, job: _Job) -> None:
         if job in self._jobs:
@@ -182,6 +199,10 @@ class Batcher:
         now = perf_counter()
         while self._jobs and room:
             job = self._jobs[0]
+            if job.deadline is not None and job.deadline <= now:
+                # The loop was busy: its timer is late.
+                self._expire(job)
+                continue
             rows = job.rows if not job.taken and len(job.rows) <= room else job.rows[job.taken : job.taken + room]
             start = job.taken
             if not start:
@@ -212,8 +233,7 @@ class Batcher:
                 logger.exception("%s failed on %d rows", self._name, len(pieces[0].rows))
                 pieces[0].error = error if isinstance(error, EngineError) else EngineError(f"{self._name}: {error}")
         else:
-            tap = self.tap
-            if tap is not None:
+            for tap in self.taps:
                 tap(rows, outputs, perf_counter() - started)
             all_finite = bool(np.isfinite(outputs).all())
             start = 0

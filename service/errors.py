@@ -61,6 +61,13 @@ class QueueFullError(ServingError):
         super().__init__(f"The queue of {model} is full. Send fewer requests at once, or try again later.")
 
 
+class DeadlineError(ServingError):
+    """The deadline that came with the request has passed; nobody waits for the answer any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The request's deadline passed before there was an answer. Allow more time, or send less.")
+
+
 class NotReadyError(ServingError):
     """The model is known but cannot answer now.
 
@@ -97,6 +104,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (BundleError, 422, "The version cannot be served"),
     (NotReadyError, 503, "Not ready"),
     (StoreError, 503, "The store cannot be changed"),
+    (DeadlineError, 504, "Too late"),
     (EngineError, 500, "The model failed"),
 )
 

@@ -50,7 +50,7 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     try:
         decoded = await protocol.decode(manifest, question, settings)
         decoded_at = perf_counter()
-        result = await served.batcher.submit(decoded.rows)
+        result = await served.batcher.submit(decoded.rows, question.deadline)
     except Exception:
         served.statistics.failed(perf_counter() - decoding)
         raise

@@ -4,7 +4,7 @@ import logging
 from time import perf_counter
 
 from models.errors import InputError, ServingError
-from service.errors import NotReadyError, QueueFullError, TooLargeError, UnauthorizedError, status_of
+from service.errors import DeadlineError, NotReadyError, QueueFullError, TooLargeError, UnauthorizedError, status_of
 from service.metrics import UNMATCHED
 from service.protocols.base import Question
 from service.runtime import Runtime
@@ -18,6 +18,7 @@ REASONS: dict[type[Exception], str] = {
     NotReadyError: "not_ready",
     InputError: "invalid",
     UnauthorizedError: "unauthorized",
+    DeadlineError: "deadline",
 }
 """Values of the label ``reason``."""
 

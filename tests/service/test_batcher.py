@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import EngineError
 from service.batcher import Batcher
-from service.errors import QueueFullError
+from service.errors import DeadlineError, QueueFullError
 
 Rows = NDArray[Any]
 POISON = -1.0
@@ -298,6 +299,63 @@ async def test_a_request_cancelled_while_it_is_computed_hurts_nobody() -> None:
     gate.opened.set()
     assert (await stays).outputs.tolist() == [[4]]
     assert batcher.queued_rows == 0
+
+
+async def test_rows_whose_deadline_passes_in_the_queue_are_answered_then_and_not_computed() -> None:
+    gate = Gate()
+    engine = FakeEngine(gate)
+    batcher = batcher_of(engine)
+    first = asyncio.create_task(batcher.submit(rows(1)))
+    await gate.reached()
+    stays = asyncio.create_task(batcher.submit(rows(4), time.perf_counter() + 60))
+    with pytest.raises(DeadlineError):
+        # The engine is held all the while: only the deadline can end this wait.
+        await batcher.submit(rows(2, 3), time.perf_counter() + 0.01)
+    assert batcher.queued_rows == 1
+    gate.opened.set()
+    await asyncio.gather(first, stays)
+    assert engine.batches == [[1], [4]]
+
+
+async def test_a_deadline_that_passes_while_the_rows_are_computed_is_answered_then_too() -> None:
+    gate = Gate()
+    batcher = batcher_of(FakeEngine(gate))
+    with pytest.raises(DeadlineError):
+        await batcher.submit(rows(1), time.perf_counter() + 0.01)
+    gate.opened.set()
+    assert (await batcher.submit(rows(2))).outputs.tolist() == [[4]]
+
+
+async def test_the_rest_of_a_split_request_is_not_computed_after_its_deadline() -> None:
+    gate = Gate()
+    engine = FakeEngine(gate)
+    batcher = batcher_of(engine, max_batch_rows=2)
+    with pytest.raises(DeadlineError):
+        await batcher.submit(rows(1, 2, 3, 4, 5, 6), time.perf_counter() + 0.01)
+    assert batcher.queued_rows == 0
+    gate.opened.set()
+    await batcher.submit(rows(7))
+    assert engine.batches == [[1, 2], [7]]
+
+
+async def test_a_deadline_that_has_passed_already_takes_no_place_in_the_queue() -> None:
+    engine = FakeEngine()
+    batcher = batcher_of(engine)
+    with pytest.raises(DeadlineError):
+        await batcher.submit(rows(1), time.perf_counter())
+    assert batcher.queued_rows == 0
+    assert engine.batches == []
+
+
+async def test_a_deadline_that_passed_while_the_loop_was_busy_is_seen_before_the_batch() -> None:
+    engine = FakeEngine()
+    batcher = batcher_of(engine, inline_rows=8)
+    late = asyncio.create_task(batcher.submit(rows(1), time.perf_counter() + 0.001))
+    await asyncio.sleep(0)
+    time.sleep(0.003)  # noqa: ASYNC251 - holds the loop up
+    with pytest.raises(DeadlineError):
+        await late
+    assert engine.batches == []
 
 
 @pytest.mark.parametrize("inline_rows", INLINE)

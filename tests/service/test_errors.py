@@ -22,6 +22,7 @@ from models.errors import (
 )
 from service.errors import (
     ClientDisconnectError,
+    DeadlineError,
     MediaTypeError,
     MethodError,
     NoRouteError,
@@ -49,6 +50,7 @@ TABLE = [
     (QueueFullError("cars", 0.2), 429),
     (EngineError("cuda://secret"), 500),
     (NotReadyError("loading"), 503),
+    (DeadlineError(), 504),
 ]
 
 
