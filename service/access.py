@@ -10,6 +10,7 @@ from hmac import compare_digest
 from pydantic import SecretStr
 
 from service.errors import UnauthorizedError
+from service.settings import Settings
 
 _SCHEME = b"bearer "
 
@@ -46,3 +47,10 @@ class Secrets:
             if sum(compare_digest(digest, known) for known in self._digests):
                 return
         raise UnauthorizedError(f"This route needs {self._what}. Received: none, or a wrong one.")
+
+
+def api_keys(settings: Settings) -> Secrets | None:
+    """The keys that predictions need, if any."""
+    if not settings.api_keys:
+        return None
+    return Secrets(settings.api_keys, "an API key, as Authorization: Bearer KEY or X-API-Key", b"x-api-key")

@@ -1,7 +1,9 @@
 """The one place that maps errors to status codes, as RFC 9457 problem details."""
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -114,17 +116,48 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status, _ in STATUS if isinstance(error, kind)), 500)
 
 
-def problem(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """``error`` as status, headers and body of a response.
+# What a client may conclude from a status -> the code from which it may conclude the same over gRPC.
+GRPC_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        404: "NOT_FOUND",
+        409: "ABORTED",
+        # Not RESOURCE_EXHAUSTED, as for a message too large: what is too large stays so, however often it is sent.
+        413: "INVALID_ARGUMENT",
+        415: "INVALID_ARGUMENT",
+        422: "INVALID_ARGUMENT",
+        429: "RESOURCE_EXHAUSTED",
+        500: "INTERNAL",
+        503: "UNAVAILABLE",
+        504: "DEADLINE_EXCEEDED",
+    }
+)
 
-    A 5xx that nobody foresaw says nothing of the inside; the log has it under the request id.
-    """
+
+def detail_of(error: Exception, request_id: str) -> str:
+    """What a client is told: the message, but nothing of the inside of a 500; the log has that under the request id."""
+    if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return f"The server's log has the reason under request id {request_id}."
+    return str(error)
+
+
+def grpc_problem(error: Exception, request_id: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """``error`` as the name of a gRPC status code, details and trailing metadata."""
+    metadata = [("x-request-id", request_id)]
+    if isinstance(error, QueueFullError | NotReadyError):
+        # For people, and for clients whose retry policy obeys it.
+        metadata.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
+        metadata.append(("grpc-retry-pushback-ms", str(max(1, math.ceil(error.retry_after * 1000)))))
+    return GRPC_CODES[status_of(error)], detail_of(error, request_id), tuple(metadata)
+
+
+def problem(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """``error`` as status, headers and body of a response."""
     status, title = next(
         ((status, title) for kind, status, title in STATUS if isinstance(error, kind)), (500, "Internal error")
     )
-    detail = str(error)
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        detail = f"The server's log has the reason under request id {request_id}."
+    detail = detail_of(error, request_id)
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if isinstance(error, InputError):
         document["errors"] = [

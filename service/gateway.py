@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from service.access import Secrets
+from service.access import api_keys
 from service.errors import (
     ClientDisconnectError,
     MethodError,
@@ -74,10 +74,7 @@ class Gateway:
         self._runtime = runtime
         self._routes = routes
         self._inner = inner
-        keys = runtime.settings.api_keys
-        self._keys = (
-            Secrets(keys, "an API key, as Authorization: Bearer KEY or X-API-Key", b"x-api-key") if keys else None
-        )
+        self._keys = api_keys(runtime.settings)
         self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,13 +83,13 @@ class Gateway:
             await self._inner(scope, receive, send)
             return
         path: str = scope["path"]
-        for protocol in _PROTOCOLS:
-            if protocol.matches(path):
-                request = Request(scope["method"], path, scope["query_string"], scope["headers"], receive=receive)
-                response = await self.reply(protocol, request)
-                if response is not None:
-                    await _answer(response, send)
-                return
+        protocol = self.protocol_of(path)
+        if protocol is not None:
+            request = Request(scope["method"], path, scope["query_string"], scope["headers"], receive=receive)
+            response = await self.reply(protocol, request)
+            if response is not None:
+                await _answer(response, send)
+            return
         started = perf_counter()
         status = 500
 
@@ -124,6 +121,17 @@ class Gateway:
                 await _answer(problem(error, self._ids.next()), send)
                 return
         await self._inner(scope, receive, send)
+
+    def protocol_of(self, path: str) -> HttpProtocol | None:
+        """The protocol of the predictions that ``path`` belongs to, if any."""
+        for protocol in _PROTOCOLS:
+            if protocol.matches(path):
+                return protocol
+        return None
+
+    def client_left(self) -> None:
+        """Count a client that left before its request was complete."""
+        self._runtime.metrics.disconnects.inc()
 
     async def reply(self, protocol: HttpProtocol, request: Request) -> Response | None:
         """The response to a prediction's request; None when the client left before it was complete."""
