@@ -54,7 +54,7 @@ class FrontDoorService(Service[Any]):
 
         settings = Settings.load()
         _configure_logging(settings.log_level)
-        runtime = FrontDoorService.runtime = Runtime.create(settings)
+        runtime = FrontDoorService.runtime = Runtime.create(settings, bentoml.server_context.worker_index or 1)
         runtime.loader.prepare()
         return Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
 

@@ -57,6 +57,7 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     finally:
         served.users -= 1
     encoding = perf_counter()
+    served.metrics.predicted(manifest.task, result.outputs)
     answer = protocol.encode(manifest, question, decoded, result.outputs)
     now = perf_counter()
     answer.version = manifest.version

@@ -54,7 +54,6 @@ class Loader:
     _document_error: str = ""
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
     _stamp: tuple[int, int] | None = (0, 0)  # Unlike any: the first look is at the document, even where there is none.
-    _shown: set[tuple[str, ...]] = field(default_factory=set)
     # One thread of its own for the document, so that a long load delays no look at it.
     _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))
     _prepared: Future[Seeded] | None = None
@@ -288,14 +287,11 @@ class Loader:
             served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
 
     def _show(self) -> None:
-        """Say in the metric ``model_info`` what is loaded under which alias."""
+        """Say in the metrics what is loaded under which alias, and what is expected of it."""
         shown = set()
         for name, answering in self.served.items():
             stale = answering is not self.aliases[name].get(PRODUCTION) and name in self.failures
             shown |= {served.labels(alias) for alias, served in self.aliases[name].items()}
             shown.add(answering.labels(FALLBACK if stale else PRODUCTION))
-        for labels in self._shown - shown:
-            self.metrics.model_info.labels(*labels).set(0)
-        for labels in shown - self._shown:
-            self.metrics.model_info.labels(*labels).set(1)
-        self._shown = shown
+        self.metrics.model_info.replace(dict.fromkeys(shown, 1.0))
+        self.metrics.objectives({name: self.settings.objective(name) for name in self.served})

@@ -1,113 +1,22 @@
-"""Every metric, declared once, in prometheus_client's multiprocess mode: right over several workers.
-
-Observing a prometheus_client histogram costs about 3 microseconds in that mode, and a prediction makes five
-observations, which would be a fifth of its whole time. So a request appends to a plain list, and the lists are counted
-into the histograms in bulk, several times a second and before each scrape.
-"""
+"""Every metric, declared once, in prometheus_client's multiprocess mode: right over several workers."""
 
 import os
-from bisect import bisect_left
-from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from service.objective import LATENCIES_S, Objective
+from service.present import PresentGauge, forget_dead_workers
+from service.recorder import ClassCounts, ModelMetrics
+
 # Buckets in seconds, as agreed for every latency here; sizes in rows.
-SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.015, 0.025, 0.050, 0.100, 0.250, 1.0)
+SECONDS = LATENCIES_S
 STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-STAGES = ("decode", "queue", "infer", "encode")
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 UNMATCHED = "unmatched"
+RELOAD_RESULTS = ("success", "failure")
 SHADOW_RESULTS = ("agreed", "differed", "failed", "shed")
-
-
-class _BulkHistogram:
-    """One labelled histogram that takes many observations at once.
-
-    Reaches into prometheus_client's `Histogram`, which has no public way to add a count to a bucket;
-    tests/service/test_metrics.py compares it with `observe`.
-    """
-
-    def __init__(self, histogram: Any) -> None:
-        self._bounds: list[float] = histogram._upper_bounds
-        self._buckets: list[Any] = histogram._buckets
-        self._sum: Any = histogram._sum
-
-    def observe(self, values: Iterable[float]) -> None:
-        tally: Tally[int] = Tally()
-        total = 0.0
-        for value in values:
-            tally[bisect_left(self._bounds, value)] += 1
-            total += value
-        for bucket, count in tally.items():
-            self._buckets[bucket].inc(count)
-        if total:
-            self._sum.inc(total)
-
-
-class ModelMetrics:
-    """What the requests and batches of one model's version are recorded into.
-
-    Args:
-        metrics: All of them.
-        model: Name.
-        role: What the version is for now: production, candidate or label. No version, so that the number of series is
-            bounded.
-    """
-
-    def __init__(self, metrics: "Metrics", model: str, role: str) -> None:
-        self._requests = metrics.requests
-        self._duration = metrics.duration
-        self._durations: dict[str, _BulkHistogram] = {}
-        self._model, self._role = model, role
-        self._stages = {stage: _BulkHistogram(metrics.stage.labels(model, role, stage)) for stage in STAGES}
-        self._batch = _BulkHistogram(metrics.batch_size.labels(model))
-        self._predictions = metrics.predictions.labels(model)
-        self._answered: list[tuple[str, float, float, float, float]] = []
-        self._refused: list[tuple[str, int, float]] = []
-        self._batches: list[tuple[int, float]] = []
-
-    def answered(self, route: str, total: float, decode: float, queue: float, encode: float) -> None:
-        """Record a prediction that was answered; all in seconds."""
-        self._answered.append((route, total, decode, queue, encode))
-
-    def refused(self, route: str, status: int, total: float) -> None:
-        """Record a request that got an error; ``total`` in seconds."""
-        self._refused.append((route, status, total))
-
-    def batch(self, rows: int, seconds: float) -> None:
-        """Record a batch and the engine's time for it."""
-        self._batches.append((rows, seconds))
-
-    def flush(self) -> None:
-        """Count what was recorded into the metrics."""
-        answered, self._answered = self._answered, []
-        batches, self._batches = self._batches, []
-        refused, self._refused = self._refused, []
-        codes: Tally[tuple[str, int]] = Tally()
-        totals: dict[str, list[float]] = {}
-        for route, total, *_ in answered:
-            codes[route, 200] += 1
-            totals.setdefault(route, []).append(total)
-        for route, status, total in refused:
-            codes[route, status] += 1
-            totals.setdefault(route, []).append(total)
-        for route, seconds in totals.items():
-            if route not in self._durations:
-                self._durations[route] = _BulkHistogram(self._duration.labels(route, self._model, self._role))
-            self._durations[route].observe(seconds)
-        for (route, code), count in codes.items():
-            self._requests.labels(route, self._model, self._role, str(code)).inc(count)
-        if answered:
-            _, _, decode, queue, encode = zip(*answered, strict=True)
-            self._stages["decode"].observe(decode)
-            self._stages["queue"].observe(queue)
-            self._stages["encode"].observe(encode)
-        if batches:
-            rows, times = zip(*batches, strict=True)
-            self._batch.observe(rows)
-            self._stages["infer"].observe(times)
-            self._predictions.inc(sum(rows))
 
 
 class Metrics:
@@ -120,10 +29,10 @@ class Metrics:
         import prometheus_client as client
 
         self._client = client
-        self._directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._directory = Path(directory) if directory else None
         # Outside of a server (in tests) there is no directory, and a registry of its own lets several coexist.
         self._registry = client.CollectorRegistry()
-        self._forget_dead_workers()
         options: dict[str, Any] = {"namespace": "serving", "registry": self._registry}
         self.requests = client.Counter(
             "requests", "HTTP requests answered.", ["route", "model", "alias", "code"], **options
@@ -143,19 +52,35 @@ class Metrics:
             **options,
         )
         self.batch_size = client.Histogram("batch_size", "Rows in a batch.", ["model"], buckets=ROWS, **options)
-        self.predictions = client.Counter("predictions", "Rows predicted.", ["model"], **options)
+        self.predictions = client.Counter(
+            "predictions", "Rows predicted, by most probable class.", ["model", "class"], **options
+        )
+        self.confidence = client.Histogram(
+            "confidence", "Probability of the most probable class.", ["model", "alias"], buckets=SHARES, **options
+        )
         self.rejected = client.Counter("rejected", "Requests refused, by reason.", ["reason"], **options)
         self.disconnects = client.Counter("client_disconnects", "Clients that left before their answer.", **options)
         self.inflight = client.Gauge("inflight", "Predictions being worked on.", multiprocess_mode="livesum", **options)
         self.queue_depth = client.Gauge(
             "queue_depth", "Rows waiting for an engine.", ["model"], multiprocess_mode="livesum", **options
         )
-        self.model_info = client.Gauge(
-            "model_info",
-            "1 for what is loaded, 0 for what was.",
+        self.model_info = PresentGauge(
+            "serving_model_info",
+            "1 for what is loaded.",
             ["model", "version", "alias", "engine", "device"],
-            multiprocess_mode="livemax",
-            **options,
+            self._directory,
+        )
+        self.objective_latency = PresentGauge(
+            "serving_objective_latency_seconds",
+            "Time within which the objective's share of requests is to be answered; le as in the histogram's buckets.",
+            ["model", "le"],
+            self._directory,
+        )
+        self.objective_success = PresentGauge(
+            "serving_objective_success_ratio",
+            "Share of requests that is to succeed, and to be answered in time.",
+            ["model"],
+            self._directory,
         )
         self.reloads = client.Counter("model_reloads", "Loads of a version.", ["model", "result"], **options)
         self.load_seconds = client.Gauge(
@@ -186,13 +111,43 @@ class Metrics:
             multiprocess_mode="livemax",
             **options,
         )
+        # By number of the worker; the worker in the place of a killed one takes its number over.
+        own: dict[str, Any] = {"labelnames": ["worker"], **options}
+        recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
+        self.rss_bytes = client.Gauge("worker_rss_bytes", "Resident memory.", **recent)
+        self.open_fds = client.Gauge("worker_open_fds", "Open file descriptors.", **recent)
+        self.start_time = client.Gauge("worker_start_time_seconds", "Start, since the epoch.", **recent)
+        self.loop_lag = client.Gauge(
+            "event_loop_lag_seconds", "Longest lateness of a timer in the last 15 seconds.", **recent
+        )
+        self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time, user and system.", **own)
+        gpu: dict[str, Any] = {"labelnames": ["gpu"], "multiprocess_mode": "livemostrecent", **options}
+        self.gpu_utilization = client.Gauge("gpu_utilization_ratio", "Share of time in which a kernel ran.", **gpu)
+        self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "Memory in use, by whoever uses it.", **gpu)
+        self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory.", **gpu)
+        self._present = (self.model_info, self.objective_latency, self.objective_success)
+        for gauge in self._present:
+            self._registry.register(gauge)
         self._models: dict[tuple[str, str], ModelMetrics] = {}
+        self._classes: dict[str, ClassCounts] = {}
 
     def model(self, name: str, role: str = "production") -> ModelMetrics:
         """The recorder of one model's version in a role; the same one at each call."""
         if (name, role) not in self._models:
-            self._models[name, role] = ModelMetrics(self, name, role)
+            if name not in self._classes:
+                self._classes[name] = ClassCounts(self.predictions, name)
+                for result in RELOAD_RESULTS:
+                    # From 0 on, so that the first failure is an increase.
+                    self.reloads.labels(name, result)
+            self._models[name, role] = ModelMetrics(self, name, role, self._classes[name])
         return self._models[name, role]
+
+    def objectives(self, objectives: Mapping[str, Objective]) -> None:
+        """Show these: model -> its objective."""
+        # `repr` is how prometheus_client writes the bounds of buckets as small as these.
+        bounds = {name: objective.latency_ms / 1000 for name, objective in objectives.items()}
+        self.objective_latency.replace({(name, repr(s)): s for name, s in bounds.items()})
+        self.objective_success.replace({(name,): one.success_ratio for name, one in objectives.items()})
 
     def other(self, route: str, status: int, seconds: float) -> None:
         """Record a request to a route that belongs to no loaded model."""
@@ -223,21 +178,13 @@ class Metrics:
 
     def _all_workers(self) -> Any:
         """A registry that collects from every worker."""
-        if not self._directory:
+        if self._directory is None:
             return self._registry
         from prometheus_client import multiprocess
 
+        forget_dead_workers(self._directory)
         registry = self._client.CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        for gauge in self._present:
+            registry.register(gauge)
         return registry
-
-    def _forget_dead_workers(self) -> None:
-        """Drop the live gauges of workers that were killed: they would be summed for ever."""
-        if not self._directory:
-            return
-        from prometheus_client import multiprocess
-
-        for file in Path(self._directory).glob("gauge_live*_*.db"):
-            pid = int(file.stem.rpartition("_")[2])
-            if not Path(f"/proc/{pid}").exists():
-                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from models.store import Store
 from service.loader import Loader
 from service.metrics import Metrics
 from service.settings import Settings
+from service.vitals import Gpus, Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +29,17 @@ class Runtime:
     settings: Settings
     metrics: Metrics
     loader: Loader
+    vitals: Vitals
     inflight: int = 0
     draining: bool = False
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @classmethod
-    def create(cls, settings: Settings) -> "Runtime":
-        """A runtime that has not started; call it in the worker process."""
+    def create(cls, settings: Settings, worker: int = 1) -> "Runtime":
+        """A runtime that has not started; call it in the worker process, which is number ``worker`` from 1."""
         metrics = Metrics()
-        return cls(settings, metrics, Loader(settings, Store(settings.home), metrics))
+        loader = Loader(settings, Store(settings.home), metrics)
+        return cls(settings, metrics, loader, Vitals(metrics, str(worker), Gpus.find()))
 
     def start(self) -> None:
         """Begin loading models; returns at once."""
@@ -67,7 +70,10 @@ class Runtime:
         self.loader.router.shadows.measure()
 
     async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + _FLUSH_S
             await asyncio.sleep(_FLUSH_S)
+            self.vitals.measure(loop.time() - due)
             self.measure()
             self.metrics.flush()

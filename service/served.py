@@ -13,7 +13,8 @@ from models.errors import BundleError
 from models.manifest import Manifest
 from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
-from service.metrics import Metrics, ModelMetrics
+from service.metrics import Metrics
+from service.recorder import ModelMetrics
 from service.settings import Settings
 from service.statistics import Statistics
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import ServingError
 from models.names import is_name
+from service.objective import Objective, check_latency, check_ratio, parse_objectives
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
 
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
         shadow_max_share: Largest share of one core for a worker's shadows.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
+        objective_latency_ms: Time within which `objective_success_ratio` of the requests are to be answered.
+        objective_success_ratio: Share of requests that is to succeed, and to be answered in time.
+        objectives: Model name -> an objective of its own, in the environment as ``cnn=50:0.99,lstm=100:0.995``.
         log_level: Least severe level that is logged.
     """
 
@@ -76,6 +80,9 @@ class Settings(BaseSettings):
     shadow_max_share: float = Field(default=0.25, gt=0, le=1)
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=600)
+    objective_latency_ms: float = 50.0
+    objective_success_ratio: float = 0.999
+    objectives: Annotated[dict[str, Objective], NoDecode] = Field(default_factory=dict)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("models", "api_keys", mode="before")
@@ -115,11 +122,31 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no model name")
         return value
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _parse_objectives(cls, value: object) -> object:
+        return parse_objectives(value) if isinstance(value, str) else value
+
+    @field_validator("objective_latency_ms")
+    @classmethod
+    def _has_a_bucket(cls, value: float) -> float:
+        return check_latency(value)
+
+    @field_validator("objective_success_ratio")
+    @classmethod
+    def _is_a_share(cls, value: float) -> float:
+        return check_ratio(value)
+
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> Self:
         if self.max_request_rows > self.max_queue_rows:
             raise ValueError("max_request_rows must not exceed max_queue_rows, or no queue could hold such a request")
         return self
+
+    def objective(self, name: str) -> Objective:
+        """What is expected of the model ``name``."""
+        default = Objective(self.objective_latency_ms, self.objective_success_ratio)
+        return self.objectives.get(name, default)
 
     @classmethod
     def load(cls, **overrides: object) -> "Settings":

@@ -7,6 +7,7 @@ import prometheus_client
 import pytest
 
 from service.metrics import Metrics
+from service.present import PresentGauge
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,9 @@ def test_the_architecture_page_lists_exactly_the_metrics_with_their_labels() -> 
             documented[name] = [label for label in re.split(r",\s*", group) if label not in ("", "-")]
     declared = {}
     for metric in vars(Metrics()).values():
-        if isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
+        if isinstance(metric, PresentGauge):
+            declared[metric.name.removeprefix("serving_")] = list(metric.labels)
+        elif isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
             suffix = "_total" if isinstance(metric, prometheus_client.Counter) else ""
             declared[metric._name.removeprefix("serving_") + suffix] = list(metric._labelnames)
     assert documented == declared

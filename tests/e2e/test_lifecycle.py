@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -192,6 +193,13 @@ def test_an_idle_kept_alive_connection_does_not_hold_up_the_stop(home: Path, tmp
 def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "pre", "cars", CARS)
     with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
+        assert all(ask(server.url).status_code == 200 for _ in range(20))
+        served = {"model": "cars", "code": "200"}
+        wait_for_metric(server, "serving_requests_total", 20, **served)
+        wait_for_metric(server, "serving_worker_start_time_seconds", 1, worker="2")
+        began = server.metric("serving_worker_start_time_seconds")
+        cpu_s = server.metric("serving_worker_cpu_seconds_total")
+        assert cpu_s > 0
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
         deadline = time.monotonic() + 20
@@ -200,8 +208,24 @@ def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, t
             time.sleep(0.1)
         server.wait_until("ready")
         assert all(ask(server.url).status_code == 200 for _ in range(20))
-        time.sleep(1.2)
-        assert server.metric("serving_inflight") == 0
+        wait_for_metric(server, "serving_inflight", 0)
+        # No count goes back, and nothing that the killed worker had is there twice.
+        wait_for_metric(server, "serving_requests_total", 40, **served)
+        assert server.metric("serving_worker_cpu_seconds_total") >= cpu_s
+        assert server.metric("serving_model_info") == 1
+        wait_for_metric(server, "serving_worker_rss_bytes", 10e6, worker="1")
+        wait_for_metric(server, "serving_worker_rss_bytes", 10e6, worker="2")
+        text = httpx.get(f"{server.url}/metrics").text
+        assert len(re.findall("^serving_worker_rss_bytes{", text, re.MULTILINE)) == 2
+        assert server.metric("serving_worker_start_time_seconds") - began < 300
+
+
+def wait_for_metric(server: Server, name: str, least: float, **labels: str) -> None:
+    """Wait until ``name`` is at least ``least``, or 0 where that is asked for."""
+    deadline = time.monotonic() + 15
+    while not ((value := server.metric(name, **labels)) >= least > 0 or value == least):
+        assert time.monotonic() < deadline, (name, labels, value)
+        time.sleep(0.05)
 
 
 def test_metrics_count_every_request_over_two_workers(home: Path, tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ async def test_every_answer_and_refusal_is_counted_under_its_model_and_code(clie
     }
     assert codes == {200: 1, 422: 1, 405: 1}
     assert found['serving_requests_total{alias="",code="404",model="",route="unmatched"}'] == 1
-    assert found['serving_predictions_total{model="cars"}'] == 2
+    assert found['serving_predictions_total{class="",model="cars"}'] == 2
     assert found['serving_rejected_total{reason="invalid"}'] == 1
 
 

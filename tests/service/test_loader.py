@@ -76,7 +76,10 @@ def reloads(loader: Loader, result: str, name: str = "cars") -> float:
 
 
 def info(loader: Loader, served: Served, alias: str = "production") -> float:
-    return loader.metrics.model_info.labels(*served.labels(alias))._value.get()  # type: ignore[no-any-return]
+    (family,) = loader.metrics.model_info.collect()
+    names = loader.metrics.model_info.labels
+    shown = {tuple(s.labels[name] for name in names): float(s.value) for s in family.samples}
+    return shown.get(served.labels(alias), 0.0)
 
 
 def point(store: Store, version: str, digest: str, name: str = "cars") -> None:

@@ -146,7 +146,7 @@ async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, run
     answer = await client("GET", "/metrics")
     assert answer.headers["content-type"] == prometheus_client.CONTENT_TYPE_LATEST
     found = samples(answer.body.decode())
-    assert found['serving_predictions_total{model="cars"}'] == 1
+    assert found['serving_predictions_total{class="",model="cars"}'] == 1
     assert found["serving_inflight{}"] == 0
     assert found['serving_queue_depth{model="cars"}'] == 0
     assert sum(value for name, value in found.items() if name.startswith("serving_model_info")) == 3

@@ -1,11 +1,13 @@
 """Every setting comes from one place, typed, and a wrong one is named."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from service.objective import Objective
 from service.settings import PRETRAINED, Settings, SettingsError
 
 
@@ -39,6 +41,36 @@ def test_the_environment_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch
 def test_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str, models: tuple[str, ...]) -> None:
     monkeypatch.setenv("SERVING_MODELS", text)
     assert Settings.load().models == models
+
+
+def test_a_model_can_have_an_objective_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_OBJECTIVE_LATENCY_MS", "25")
+    monkeypatch.setenv("SERVING_OBJECTIVES", "cnn=50:0.99, lstm=7.5:0.95")
+    settings = Settings.load()
+    assert settings.objective("cnn") == Objective(50, 0.99)
+    assert settings.objective("lstm") == Objective(7.5, 0.95)
+    assert settings.objective("dnn") == Objective(25, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("OBJECTIVE_LATENCY_MS", "33", "one of the histogram's buckets: 0.5, 1, "),
+        ("OBJECTIVE_SUCCESS_RATIO", "99.9", "a share from 0.5 to below 1"),
+        ("OBJECTIVES", "cnn=50", "must be MODEL=MILLISECONDS:SHARE"),
+        ("OBJECTIVES", "cnn=50:0.9,cnn=50:0.9", "each model once"),
+        ("OBJECTIVES", "C/N=50:0.9", "must be MODEL=MILLISECONDS:SHARE"),
+        ("OBJECTIVES", "cnn=51:0.9", "cnn: must be one of the histogram's buckets"),
+        ("OBJECTIVES", "cnn=50:1", "cnn: must be a share"),
+        ("OBJECTIVES", "cnn=nan:0.9", "cnn: must be one of"),
+    ],
+)
+def test_an_objective_that_could_not_be_told_from_the_metrics_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, rule: str
+) -> None:
+    monkeypatch.setenv(f"SERVING_{name}", text)
+    with pytest.raises(SettingsError, match=f"SERVING_{name}: .*{rule}.* Received: '{re.escape(text)}'"):
+        Settings.load()
 
 
 @pytest.mark.parametrize("text", ["../up", "CNN", "cnn;dnn", "a/b"])

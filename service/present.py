@@ -1,0 +1,75 @@
+"""Gauges of which only the present label values exist, over all workers.
+
+A gauge of prometheus_client in multiprocess mode keeps every label value that it ever had until its worker ends, so
+that each version that was ever loaded would be a series for ever. Here each worker keeps what is so now in a small file
+beside prometheus_client's, and a scrape shows what any living worker has.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Labels = tuple[str, ...]
+
+
+class PresentGauge:
+    """One such gauge; of a label value that several workers have, the largest value is shown.
+
+    Args:
+        name: Of the metric, with its prefix.
+        documentation: What it says.
+        labels: Names of the labels.
+        directory: The workers' common one; None where there is one process only.
+    """
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], directory: Path | None) -> None:
+        self.name, self.documentation, self.labels = name, documentation, tuple(labels)
+        self._directory = directory
+        self._values: dict[Labels, float] = {}
+
+    def replace(self, values: Mapping[Labels, float]) -> None:
+        """Let label values -> value be all that this worker has from now on."""
+        if dict(values) == self._values:
+            return
+        self._values = dict(values)
+        if self._directory is not None:
+            path = self._directory / f"present_{self.name}_{os.getpid()}.json"
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps([[*labels, value] for labels, value in self._values.items()]))
+            new.replace(path)
+
+    def collect(self) -> Iterator[Any]:
+        """The gauge as prometheus_client's registries want it."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in sorted(self._everywhere().items()):
+            family.add_metric(labels, value)
+        yield family
+
+    def _everywhere(self) -> dict[Labels, float]:
+        if self._directory is None:
+            return self._values
+        found: dict[Labels, float] = {}
+        for path in self._directory.glob(f"present_{self.name}_*.json"):
+            try:
+                rows = json.loads(path.read_text())
+            except FileNotFoundError:  # Of a worker that ended just now.
+                continue
+            for *labels, value in rows:
+                found[tuple(labels)] = max(value, found.get(tuple(labels), value))
+        return found
+
+
+def forget_dead_workers(directory: Path) -> None:
+    """Drop what workers that were killed had at the time: their gauges would be summed for ever.
+
+    What they counted stays, so that no counter ever goes back.
+    """
+    for pattern in ("gauge_live*_*.db", "present_*_*.json"):
+        for file in directory.glob(pattern):
+            if not Path(f"/proc/{file.stem.rpartition('_')[2]}").exists():
+                # Another worker may have been first.
+                file.unlink(missing_ok=True)
