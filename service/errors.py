@@ -164,9 +164,21 @@ def problem(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, b
             {"field": error.field, "rule": error.rule, "received": error.received, "remedy": error.remedy}
         ]
     document["request_id"] = request_id
-    body = orjson.dumps(document)
+    return _response(error, status, request_id, orjson.dumps(document), PROBLEM_MEDIA_TYPE)
+
+
+def plain(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """``error`` as TensorFlow Serving and the Open Inference Protocol have it: a message, and 400 for bad input."""
+    status = 400 if status_of(error) == HTTPStatus.UNPROCESSABLE_ENTITY else status_of(error)
+    body = orjson.dumps({"error": detail_of(error, request_id)})
+    return _response(error, status, request_id, body, b"application/json")
+
+
+def _response(
+    error: Exception, status: int, request_id: str, body: bytes, media_type: bytes
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     headers = [
-        (b"content-type", PROBLEM_MEDIA_TYPE),
+        (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
     ]

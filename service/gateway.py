@@ -156,8 +156,9 @@ class Gateway:
             runtime.metrics.disconnects.inc()
             return None
         except Exception as error:
-            count_refusal(runtime, error, question, name, served)
-            return protocol.problem(error, question.request_id)
+            response = protocol.problem(error, question.request_id)
+            count_refusal(runtime, error, question, name, served, status=response[0])
+            return response
         finally:
             runtime.inflight -= 1
         headers = [

@@ -23,7 +23,15 @@ REASONS: dict[type[Exception], str] = {
 """Values of the label ``reason``."""
 
 
-def count_refusal(runtime: Runtime, error: Exception, question: Question, name: str, served: Served | None) -> None:
+def count_refusal(
+    runtime: Runtime,
+    error: Exception,
+    question: Question,
+    name: str,
+    served: Served | None,
+    *,
+    status: int | None = None,
+) -> None:
     """Count and log a prediction that got ``error``.
 
     Args:
@@ -32,9 +40,10 @@ def count_refusal(runtime: Runtime, error: Exception, question: Question, name: 
         question: The request.
         name: Of the model, as it came from outside.
         served: The version that would have answered, where the request came so far.
+        status: What the client got, where the protocol has a status of its own for the error.
     """
     started = question.started or perf_counter()
-    status = status_of(error)
+    status = status or status_of(error)
     if not isinstance(error, ServingError):
         logger.error("request %s to %s failed", question.request_id, name[:80], exc_info=error)
     elif status == 500:
