@@ -1,4 +1,4 @@
-"""Row-aware micro-batching: greedy, bounded, cancellable, and one bad row fails alone.
+"""Row-aware micro-batching: greedy, bounded, fair, cancellable, and one bad row fails alone.
 
 An idle engine starts at once with whatever is queued; what arrives meanwhile forms the next batch. There is no timer,
 so a lone request waits for nobody. Batches expected to be short run on the event loop (a thread hop costs more than
@@ -6,67 +6,20 @@ they do), longer ones in a thread.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from models.engines import Engine
-from models.errors import EngineError
+from service.batch import Job, Piece, Result, Taps, blame, run
 from service.errors import DeadlineError, QueueFullError
-
-logger = logging.getLogger(__name__)
-
-Tap = Callable[[NDArray[Any], NDArray[np.float32], float], None]
-
-
-@dataclass(slots=True, eq=False)
-class Result:
-    """What became of one request's rows.
-
-    Attributes:
-        outputs: In the order of the rows.
-        queue_s: Seconds that the first of them waited.
-        infer_s: The engine's seconds for the batches that they were in.
-        batch_rows: Rows in the last of these batches.
-    """
-
-    outputs: NDArray[np.float32]
-    queue_s: float
-    infer_s: float
-    batch_rows: int
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One request's rows on their way through one or more batches."""
-
-    rows: NDArray[Any]
-    result: asyncio.Future[Result]
-    submitted: float
-    deadline: float | None = None
-    taken: int = 0
-    outputs: NDArray[np.float32] | None = None
-    finished: int = 0
-    queue_s: float = 0.0
-    infer_s: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Piece:
-    """The rows of one job that are in one batch."""
-
-    job: _Job
-    start: int
-    rows: NDArray[Any]
-    outputs: NDArray[np.float32] | None = None
-    error: EngineError | None = None
+from service.pace import Pace
+from service.turns import Turns
 
 
 class Batcher:
@@ -77,9 +30,12 @@ class Batcher:
         engine: Runs the batches.
         max_batch_rows: Largest batch.
         max_queue_rows: Rows that may wait; `submit` refuses more.
+        max_queue_s: Longest wait that is expected of a request; `submit` refuses it where that is longer. Seconds.
         inline_rows: Batches of up to this many rows run on the event loop.
-        seconds_per_row: First estimate, for Retry-After; then measured.
+        seconds_per_row: First estimate, for expected waits; then measured.
+        seconds_per_batch: Likewise, what a batch costs besides.
         on_batch: Called with rows and engine seconds of each batch.
+        turns: Shared by all the batchers of one event loop.
 
     Attributes:
         queued_rows: Rows that wait.
@@ -96,36 +52,50 @@ class Batcher:
         *,
         max_batch_rows: int,
         max_queue_rows: int,
+        max_queue_s: float = float("inf"),
         inline_rows: int = 0,
         seconds_per_row: float = 0.001,
+        seconds_per_batch: float = 0.0,
         on_batch: Callable[[int, float], None] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._name = name
         self._engine = engine
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
+        self._max_queue_s = max_queue_s
         self.inline_rows = inline_rows if engine.in_flight == 1 else 0
-        self._seconds_per_row = seconds_per_row
         self.on_batch = on_batch
-        self.taps: tuple[Tap, ...] = ()
-        self._jobs: deque[_Job] = deque()
+        self.taps: Taps = ()
+        self._pace = Pace(seconds_per_row, seconds_per_batch, max_batch_rows)
+        self._turns = turns or Turns()
+        self._jobs: deque[Job] = deque()
         self._scheduled = False
         self._running = 0
+        self._busy_until = 0.0
         self._threads: ThreadPoolExecutor | None = None
         self.queued_rows = 0
+        # Rows that go before those of the next request: of each that waits at most one batch, then the next one's turn.
+        self._ahead_rows = 0
+        self._max_ahead_rows = max_queue_s / self._pace.full_row_s
 
     @property
     def retry_after(self) -> float:
         """Seconds in which the engine works off what is queued now, as measured."""
-        return self.queued_rows * self._seconds_per_row
+        return self._pace.expect(self.queued_rows)
+
+    def expect(self, rows: int) -> float:
+        """Seconds until ``rows`` that are submitted now will be answered, as measured."""
+        running = max(0.0, self._busy_until - perf_counter()) if self._running else 0.0
+        return running + self._pace.expect(self._ahead_rows + rows)
 
     def refuse_if_full(self) -> None:
         """Refuse a request of unknown size before its body is decoded.
 
         Raises:
-            QueueFullError: Not even one more row fits.
+            QueueFullError: Not even one more row fits, or it would wait for too long.
         """
-        if self.queued_rows >= self._max_queue_rows:
+        if self.queued_rows >= self._max_queue_rows or self._ahead_rows > self._max_ahead_rows:
             raise QueueFullError(self._name, self.retry_after)
 
     async def submit(self, rows: NDArray[Any], deadline: float | None = None) -> Result:
@@ -139,14 +109,15 @@ class Batcher:
 
         Raises:
             DeadlineError: It passed; at once, though a batch with some of the rows may still be running.
-            QueueFullError: The rows do not fit into the queue.
+            QueueFullError: The rows do not fit into the queue, or would wait for too long.
             EngineError: The engine fails on these very rows, or answers with a number that is not finite.
         """
         count = len(rows)
-        if self.queued_rows + count > self._max_queue_rows:
+        # Its own time does not count: any request that is allowed fits into an empty queue.
+        if self.queued_rows + count > self._max_queue_rows or self._ahead_rows > self._max_ahead_rows:
             raise QueueFullError(self._name, self.retry_after)
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future(), perf_counter(), deadline)
+        job = Job(rows, loop.create_future(), perf_counter(), deadline)
         if deadline is not None:
             if deadline <= job.submitted:
                 raise DeadlineError
@@ -154,6 +125,7 @@ class Batcher:
             job.result.add_done_callback(lambda _: timer.cancel())
         self._jobs.append(job)
         self.queued_rows += count
+        self._ahead_rows += min(count, self._max_batch_rows)
         self._schedule(loop)
         try:
             return await job.result
@@ -162,121 +134,116 @@ class Batcher:
             raise
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Dispatch once the requests that are being read in this turn of the loop have queued their rows too."""
         if not self._scheduled and self._jobs and self._running < self._engine.in_flight:
             self._scheduled = True
-            loop.call_soon(self._dispatch, loop)
+            self._turns.wait(loop, self._dispatch)
 
-    def _expire(self, job: _Job) -> None:
+    def _expire(self, job: Job) -> None:
         if not job.result.done():
             job.result.set_exception(DeadlineError())
             self._forget(job)
 
-    def _forget(self, job: _Job) -> None:
-        if job in self._jobs:
-            self._jobs.remove(job)
-            self.queued_rows -= len(job.rows) - job.taken
+    def _forget(self, job: Job) -> None:
+        """Let no more rows of ``job`` be computed; it goes when its turn comes."""
+        left = len(job.rows) - job.taken
+        job.taken = len(job.rows)
+        self.queued_rows -= left
+        self._ahead_rows -= min(left, self._max_batch_rows)
 
-    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Begin what can begin now; whether a batch ran on the loop."""
         self._scheduled = False
-        while self._jobs and self._running < self._engine.in_flight:
+        inline = False
+        while self._jobs and not inline and self._running < self._engine.in_flight:
             pieces, count = self._take()
-            if count <= self.inline_rows:
-                self._finish(pieces, self._compute(pieces))
-                # One batch a turn, so that the answers go out and new requests come in before the next.
+            if not pieces:
                 break
-            self._running += 1
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._engine.in_flight, thread_name_prefix=f"engine-{self._name}")
-            future = loop.run_in_executor(self._threads, self._compute, pieces)
-            future.add_done_callback(lambda done, pieces=pieces: self._finish_threaded(loop, pieces, done))  # type: ignore[misc]
+            inline = count <= self.inline_rows
+            if not inline:
+                self._begin(loop, pieces, partial(self._compute, pieces), self._pace.expect(count))
+                continue
+            started = perf_counter()
+            error = run(self._engine, self._name, pieces, self.taps)
+            if error is not None:
+                # Several runs may follow, so not on the loop.
+                self._begin(loop, pieces, partial(self._blame, pieces, error, started), self._pace.expect(3 * count))
+                continue
+            self._finish(pieces, perf_counter() - started)
         self._schedule(loop)
+        return inline
 
-    def _take(self) -> tuple[list[_Piece], int]:
+    def _take(self) -> tuple[list[Piece], int]:
         """The rows at the head of the queue, as many as a batch holds, and how many they are."""
-        pieces: list[_Piece] = []
-        room = self._max_batch_rows
+        pieces: list[Piece] = []
+        room = most = self._max_batch_rows
         now = perf_counter()
         while self._jobs and room:
             job = self._jobs[0]
             if job.deadline is not None and job.deadline <= now:
                 # The loop was busy: its timer is late.
                 self._expire(job)
+            start, left = job.taken, len(job.rows) - job.taken
+            if not left:
+                self._jobs.popleft()
                 continue
-            rows = job.rows if not job.taken and len(job.rows) <= room else job.rows[job.taken : job.taken + room]
-            start = job.taken
+            count = min(left, room)
+            rows = job.rows if count == len(job.rows) else job.rows[start : start + count]
             if not start:
                 job.queue_s = now - job.submitted
-            job.taken += len(rows)
-            if job.taken == len(job.rows):
-                self._jobs.popleft()
-            self.queued_rows -= len(rows)
-            room -= len(rows)
-            pieces.append(_Piece(job, start, rows))
-        return pieces, self._max_batch_rows - room
+            job.taken += count
+            self._jobs.popleft()
+            if count < left:
+                # Behind those that came later: a long request holds up a short one for one batch at most.
+                self._jobs.append(job)
+            self.queued_rows -= count
+            self._ahead_rows -= min(left, most) - min(left - count, most)
+            room -= count
+            pieces.append(Piece(job, start, rows))
+        return pieces, most - room
 
-    def _compute(self, pieces: list[_Piece]) -> float:
-        """Fill in each piece's outputs or error; return the engine's seconds. Runs on the loop or in a thread."""
-        started = perf_counter()
-        try:
-            rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
-            outputs = self._engine.run(rows)
-            if len(outputs) != len(rows):
-                raise EngineError(f"{self._name}: {len(rows)} rows went in, {len(outputs)} came out.")  # noqa: TRY301
-        except Exception as error:
-            if len(pieces) > 1:
-                # Halve until the failing request is alone: its neighbours get their answers.
-                middle = len(pieces) // 2
-                self._compute(pieces[:middle])
-                self._compute(pieces[middle:])
-            else:
-                logger.exception("%s failed on %d rows", self._name, len(pieces[0].rows))
-                pieces[0].error = error if isinstance(error, EngineError) else EngineError(f"{self._name}: {error}")
-        else:
-            for tap in self.taps:
-                tap(rows, outputs, perf_counter() - started)
-            all_finite = bool(np.isfinite(outputs).all())
-            start = 0
-            for piece in pieces:
-                piece.outputs = outputs[start : start + len(piece.rows)]
-                start += len(piece.rows)
-                if not all_finite and not np.isfinite(piece.outputs).all():
-                    logger.error("%s answered with a number that is not finite", self._name)
-                    piece.error = EngineError(f"{self._name}: an output is not a finite number.")
-        return perf_counter() - started
-
-    def _finish_threaded(
-        self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], done: asyncio.Future[float]
+    def _begin(
+        self, loop: asyncio.AbstractEventLoop, pieces: list[Piece], work: Callable[[], float], expected_s: float
     ) -> None:
+        """Let a thread do ``work`` on the pieces; it returns the engine's seconds."""
+        self._running += 1
+        self._busy_until = perf_counter() + expected_s
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._engine.in_flight, thread_name_prefix=f"engine-{self._name}")
+        future = loop.run_in_executor(self._threads, work)
+        future.add_done_callback(partial(self._end, loop, pieces))
+
+    def _end(self, loop: asyncio.AbstractEventLoop, pieces: list[Piece], done: asyncio.Future[float]) -> None:
         self._running -= 1
         self._finish(pieces, done.result())
         self._schedule(loop)
 
-    def _finish(self, pieces: list[_Piece], seconds: float) -> None:
+    def _compute(self, pieces: list[Piece]) -> float:
+        started = perf_counter()
+        error = run(self._engine, self._name, pieces, self.taps)
+        return perf_counter() - started if error is None else self._blame(pieces, error, started)
+
+    def _blame(self, pieces: list[Piece], error: Exception, started: float) -> float:
+        blame(self._engine, self._name, pieces, error, self.taps)
+        return perf_counter() - started
+
+    def _finish(self, pieces: list[Piece], seconds: float) -> None:
         """Hand out what was computed."""
         batch_rows = sum(len(piece.rows) for piece in pieces)
+        failed = False
         for piece in pieces:
             job = piece.job
+            if piece.error is not None:
+                failed = True
             if job.result.done():
                 continue
-            if piece.error is not None:
+            if piece.error is None:
+                job.add(piece, seconds, batch_rows)
+            else:
                 job.result.set_exception(piece.error)
                 self._forget(job)
-                continue
-            assert piece.outputs is not None  # noqa: S101 - _compute sets one or the other
-            job.finished += len(piece.rows)
-            job.infer_s += seconds
-            if len(piece.rows) == len(job.rows):
-                job.result.set_result(Result(piece.outputs, job.queue_s, seconds, batch_rows))
-                continue
-            if job.outputs is None:
-                job.outputs = np.empty((len(job.rows), *piece.outputs.shape[1:]), piece.outputs.dtype)
-            # By place: of two batches in flight the second may end first.
-            job.outputs[piece.start : piece.start + len(piece.rows)] = piece.outputs
-            if job.finished == len(job.rows):
-                job.result.set_result(Result(job.outputs, job.queue_s, job.infer_s, batch_rows))
-        # Exponential moving average over about ten batches.
-        self._seconds_per_row += 0.1 * (seconds / batch_rows - self._seconds_per_row)
+        if not failed:
+            self._pace.took(batch_rows, seconds)
+            self._max_ahead_rows = self._max_queue_s / self._pace.full_row_s
         if self.on_batch is not None:
             self.on_batch(batch_rows, seconds)
 

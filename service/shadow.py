@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.store import CANDIDATE, PRODUCTION
 from models.task import Classes, Task
-from service.batcher import Tap
+from service.batch import Tap
 from service.metrics import SHADOW_RESULTS, Metrics
 from service.served import Served
 

@@ -1,85 +1,15 @@
-"""Greedy micro-batching: bounded, cancellable, in order, and one bad row fails alone."""
+"""Greedy micro-batching: rows of requests that wait together, in order, short batches on the loop."""
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from models.errors import EngineError
-from service.batcher import Batcher
-from service.errors import DeadlineError, QueueFullError
-
-Rows = NDArray[Any]
-POISON = -1.0
-
-
-def double(rows: Rows) -> Rows:
-    """Twice each row; a poisoned row fails the whole batch, as a broken row does in a real engine."""
-    if (rows == POISON).any():
-        raise EngineError("poisoned")
-    return rows * 2
-
-
-class FakeEngine:
-    """Runs ``function`` and remembers the batches and the threads that they ran in."""
-
-    name, device = "fake", "cpu"
-
-    def __init__(self, function: Callable[[Rows], Rows] = double, in_flight: int = 1) -> None:
-        self.function = function
-        self.in_flight = in_flight
-        self.batches: list[list[float]] = []
-        self.threads: list[threading.Thread] = []
-
-    def run(self, rows: Rows) -> NDArray[np.float32]:
-        self.batches.append(rows[:, 0].tolist())
-        self.threads.append(threading.current_thread())
-        return self.function(rows)
-
-    def close(self) -> None:
-        pass
-
-
-class Gate:
-    """An engine function that waits until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.opened = threading.Event()
-
-    def __call__(self, rows: Rows) -> Rows:
-        self.entered.set()
-        assert self.opened.wait(10)
-        return double(rows)
-
-    async def reached(self) -> None:
-        assert await asyncio.to_thread(self.entered.wait, 10)
-
-
-def batcher_of(engine: FakeEngine, **options: Any) -> Batcher:
-    settings = {"max_batch_rows": 8, "max_queue_rows": 64, "inline_rows": 0} | options
-    return Batcher("cars", engine, **settings)
-
-
-def rows(*values: float) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, np.newaxis]
-
-
-async def answers(batcher: Batcher, *requests: NDArray[Any]) -> list[Any]:
-    """Outputs of requests that arrive in the same turn of the loop; an error in the place of an answer."""
-    found = await asyncio.gather(*(batcher.submit(request) for request in requests), return_exceptions=True)
-    return [item if isinstance(item, BaseException) else item.outputs[:, 0].tolist() for item in found]
-
-
-INLINE = [0, 64]
+from tests.service.engines import INLINE, FakeEngine, Gate, Rows, answers, batcher_of, double, rows
 
 
 @pytest.mark.parametrize("inline_rows", INLINE)
@@ -117,13 +47,14 @@ async def test_what_arrives_during_a_batch_forms_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("inline_rows", INLINE)
-async def test_a_request_larger_than_a_batch_is_split_and_joined_in_order(inline_rows: int) -> None:
+async def test_a_request_larger_than_a_batch_is_split_and_joined_and_lets_the_next_one_in_between(
+    inline_rows: int,
+) -> None:
     engine = FakeEngine()
     batcher = batcher_of(engine, max_batch_rows=4, inline_rows=inline_rows)
     large = rows(*range(10))
     assert await answers(batcher, rows(50), large, rows(60)) == [[100], (large[:, 0] * 2).tolist(), [120]]
-    assert [len(batch) for batch in engine.batches] == [4, 4, 4]
-    assert [row for batch in engine.batches for row in batch] == [50, *range(10), 60]
+    assert engine.batches == [[50, 0, 1, 2], [60, 3, 4, 5], [6, 7, 8, 9]]
 
 
 @given(
@@ -220,207 +151,17 @@ async def test_the_loop_gets_a_turn_between_inline_batches() -> None:
     assert {1, 2} <= set(seen)
 
 
-async def test_rows_that_do_not_fit_into_the_queue_are_refused_and_those_that_do_are_not() -> None:
-    gate = Gate()
-    batcher = batcher_of(FakeEngine(gate), max_queue_rows=4, seconds_per_row=0.5)
-    first = asyncio.create_task(batcher.submit(rows(1)))
-    await gate.reached()
-    waiting = asyncio.create_task(batcher.submit(rows(2, 3, 4)))
-    await asyncio.sleep(0)
-    batcher.refuse_if_full()
-    with pytest.raises(QueueFullError) as caught:
-        await batcher.submit(rows(5, 6))
-    assert caught.value.retry_after == pytest.approx(1.5), "three rows wait, of half a second each"
-    last = asyncio.create_task(batcher.submit(rows(7)))
-    await asyncio.sleep(0)
-    with pytest.raises(QueueFullError):
-        batcher.refuse_if_full()
-    gate.opened.set()
-    assert [item.outputs[:, 0].tolist() for item in await asyncio.gather(first, waiting, last)] == [
-        [2],
-        [4, 6, 8],
-        [14],
-    ]
-    batcher.refuse_if_full()
-
-
-async def test_the_wait_that_is_promised_follows_what_was_measured() -> None:
-    gate = Gate()
-    batcher = batcher_of(FakeEngine(), seconds_per_row=1000.0)
-    for _ in range(100):
-        await batcher.submit(rows(1))
-    batcher._engine.function = gate  # type: ignore[attr-defined]
-    running = asyncio.create_task(batcher.submit(rows(1)))
-    await gate.reached()
-    waiting = asyncio.create_task(batcher.submit(rows(1)))
-    await asyncio.sleep(0)
-    assert 0 < batcher.retry_after < 1
-    gate.opened.set()
-    await asyncio.gather(running, waiting)
-
-
-async def test_rows_of_a_cancelled_request_are_not_computed_and_free_their_place() -> None:
+async def test_a_long_request_holds_up_a_short_one_by_one_batch_and_not_by_its_length() -> None:
     gate = Gate()
     engine = FakeEngine(gate)
-    batcher = batcher_of(engine, max_queue_rows=4)
-    first = asyncio.create_task(batcher.submit(rows(1)))
+    batcher = batcher_of(engine, max_batch_rows=2, max_queue_rows=100)
+    long = [asyncio.create_task(batcher.submit(rows(*range(start, start + 20)))) for start in (100, 200)]
     await gate.reached()
-    gone, stays = (asyncio.create_task(batcher.submit(rows(*values))) for values in ((2, 3), (4, 5)))
+    short = asyncio.create_task(batcher.submit(rows(1)))
     await asyncio.sleep(0)
-    gone.cancel()
-    await asyncio.sleep(0)
-    assert batcher.queued_rows == 2
     gate.opened.set()
-    await asyncio.gather(first, stays)
-    assert engine.batches == [[1], [4, 5]]
-    assert gone.cancelled()
-
-
-async def test_the_rest_of_a_split_request_is_not_computed_once_it_is_cancelled() -> None:
-    gate = Gate()
-    engine = FakeEngine(gate)
-    batcher = batcher_of(engine, max_batch_rows=2)
-    gone = asyncio.create_task(batcher.submit(rows(1, 2, 3, 4, 5, 6)))
-    await gate.reached()
-    gone.cancel()
-    await asyncio.sleep(0)
-    assert batcher.queued_rows == 0
-    gate.opened.set()
-    assert (await batcher.submit(rows(7))).outputs.tolist() == [[14]]
-    assert engine.batches == [[1, 2], [7]]
-
-
-async def test_a_request_cancelled_while_it_is_computed_hurts_nobody() -> None:
-    gate = Gate()
-    batcher = batcher_of(FakeEngine(gate))
-    gone, stays = (asyncio.create_task(batcher.submit(rows(value))) for value in (1, 2))
-    await gate.reached()
-    gone.cancel()
-    gate.opened.set()
-    assert (await stays).outputs.tolist() == [[4]]
-    assert batcher.queued_rows == 0
-
-
-async def test_rows_whose_deadline_passes_in_the_queue_are_answered_then_and_not_computed() -> None:
-    gate = Gate()
-    engine = FakeEngine(gate)
-    batcher = batcher_of(engine)
-    first = asyncio.create_task(batcher.submit(rows(1)))
-    await gate.reached()
-    stays = asyncio.create_task(batcher.submit(rows(4), time.perf_counter() + 60))
-    with pytest.raises(DeadlineError):
-        # The engine is held all the while: only the deadline can end this wait.
-        await batcher.submit(rows(2, 3), time.perf_counter() + 0.01)
-    assert batcher.queued_rows == 1
-    gate.opened.set()
-    await asyncio.gather(first, stays)
-    assert engine.batches == [[1], [4]]
-
-
-async def test_a_deadline_that_passes_while_the_rows_are_computed_is_answered_then_too() -> None:
-    gate = Gate()
-    batcher = batcher_of(FakeEngine(gate))
-    with pytest.raises(DeadlineError):
-        await batcher.submit(rows(1), time.perf_counter() + 0.01)
-    gate.opened.set()
-    assert (await batcher.submit(rows(2))).outputs.tolist() == [[4]]
-
-
-async def test_the_rest_of_a_split_request_is_not_computed_after_its_deadline() -> None:
-    gate = Gate()
-    engine = FakeEngine(gate)
-    batcher = batcher_of(engine, max_batch_rows=2)
-    with pytest.raises(DeadlineError):
-        await batcher.submit(rows(1, 2, 3, 4, 5, 6), time.perf_counter() + 0.01)
-    assert batcher.queued_rows == 0
-    gate.opened.set()
-    await batcher.submit(rows(7))
-    assert engine.batches == [[1, 2], [7]]
-
-
-async def test_a_deadline_that_has_passed_already_takes_no_place_in_the_queue() -> None:
-    engine = FakeEngine()
-    batcher = batcher_of(engine)
-    with pytest.raises(DeadlineError):
-        await batcher.submit(rows(1), time.perf_counter())
-    assert batcher.queued_rows == 0
-    assert engine.batches == []
-
-
-async def test_a_deadline_that_passed_while_the_loop_was_busy_is_seen_before_the_batch() -> None:
-    engine = FakeEngine()
-    batcher = batcher_of(engine, inline_rows=8)
-    late = asyncio.create_task(batcher.submit(rows(1), time.perf_counter() + 0.001))
-    await asyncio.sleep(0)
-    time.sleep(0.003)  # noqa: ASYNC251 - holds the loop up
-    with pytest.raises(DeadlineError):
-        await late
-    assert engine.batches == []
-
-
-@pytest.mark.parametrize("inline_rows", INLINE)
-@pytest.mark.parametrize("poisoned", range(5))
-async def test_of_a_batch_only_the_owner_of_the_bad_row_fails(poisoned: int, inline_rows: int) -> None:
-    requests = [rows(10 * i + 1, 10 * i + 2) for i in range(5)]
-    requests[poisoned][1] = POISON
-    batcher = batcher_of(FakeEngine(), max_batch_rows=64, inline_rows=inline_rows)
-    found = await answers(batcher, *requests)
-    assert isinstance(found[poisoned], EngineError)
-    expected = [(request[:, 0] * 2).tolist() for i, request in enumerate(requests) if i != poisoned]
-    assert [answer for i, answer in enumerate(found) if i != poisoned] == expected
-    assert batcher.queued_rows == 0
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=10))
-@examples(max_examples=30, deadline=None)
-def test_any_number_of_bad_requests_fail_alone(bad: list[bool]) -> None:
-    async def run() -> None:
-        batcher = batcher_of(FakeEngine(), max_batch_rows=64, inline_rows=64)
-        found = await answers(batcher, *(rows(POISON if poisoned else i) for i, poisoned in enumerate(bad)))
-        assert [isinstance(answer, EngineError) for answer in found] == bad
-
-    asyncio.run(run())
-
-
-async def test_a_split_request_with_a_bad_row_fails_once_and_its_rest_is_not_computed() -> None:
-    engine = FakeEngine()
-    batcher = batcher_of(engine, max_batch_rows=2)
-    found = await answers(batcher, rows(POISON, 1, 2, 3, 4, 5), rows(9))
-    assert isinstance(found[0], EngineError)
-    assert found[1] == [18]
-    assert batcher.queued_rows == 0
-    assert [4, 5] not in engine.batches
-
-
-@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-async def test_an_answer_that_is_not_finite_fails_its_owner_alone(number: float) -> None:
-    def broken(batch: Rows) -> Rows:
-        return np.where(batch == POISON, np.float32(number), batch * 2)
-
-    found = await answers(batcher_of(FakeEngine(broken)), rows(1), rows(2, POISON), rows(3))
-    assert found[0] == [2]
-    assert isinstance(found[1], EngineError)
-    assert "finite" in str(found[1])
-    assert found[2] == [6]
-
-
-async def test_an_engine_that_loses_rows_is_an_error_and_not_a_wrong_answer() -> None:
-    batcher = batcher_of(FakeEngine(lambda batch: batch[:-1]))
-    found = await answers(batcher, rows(1, 2), rows(3, 4))
-    assert all(isinstance(answer, EngineError) for answer in found)
-
-
-@pytest.mark.parametrize("inline_rows", INLINE)
-async def test_an_error_of_any_kind_becomes_an_engine_error_and_the_queue_goes_on(inline_rows: int) -> None:
-    def broken(batch: Rows) -> Rows:
-        if (batch == POISON).any():
-            raise ZeroDivisionError("inside")
-        return double(batch)
-
-    batcher = batcher_of(FakeEngine(broken), inline_rows=inline_rows)
-    with pytest.raises(EngineError, match="inside"):
-        await batcher.submit(rows(POISON))
-    assert await answers(batcher, rows(1)) == [[2]]
+    await asyncio.gather(*long, short)
+    assert engine.batches[:4] == [[100, 101], [200, 201], [102, 103], [1, 202]]
 
 
 async def test_every_batch_is_reported_with_its_rows() -> None:
@@ -444,7 +185,3 @@ async def test_closing_waits_for_what_was_submitted() -> None:
     gate.opened.set()
     await closing
     assert [task.result().outputs.tolist() for task in running] == [[[2]], [[4]]]
-
-
-async def test_closing_an_idle_batcher_returns() -> None:
-    await batcher_of(FakeEngine()).close()
