@@ -18,18 +18,22 @@ from service.settings import Settings
 @click.option("--models", help="Comma-separated names to serve.  [default: all in the store]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="0 for no gRPC.  [default: SERVING_GRPC_PORT or 3001]")
 @click.option("--workers", type=click.IntRange(1, 64), help="Server processes.  [default: SERVING_WORKERS or 1]")
 @click.option("--engine", type=click.Choice(["auto", "onnx", "tensorflow"]), help="[default: SERVING_ENGINE or auto]")
-def serve(models: str | None, host: str, port: int, workers: int | None, engine: str | None) -> None:
-    """Serve the production version of each model over HTTP.
+def serve(  # noqa: PLR0917 - click names them
+    models: str | None, host: str, port: int, grpc_port: int | None, workers: int | None, engine: str | None
+) -> None:
+    """Serve the production version of each model over HTTP and gRPC.
 
     Every other setting is an environment variable SERVING_*; docs/architecture.md lists them.
     """
-    chosen = {"models": models, "workers": workers, "engine": engine}
+    chosen = {"models": models, "workers": workers, "engine": engine, "grpc_port": grpc_port}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings.load(**chosen)
     _require_known(settings)
-    _require_free(host, port)
+    _require_free(host, port, "--port")
+    chosen |= {"grpc_host": host, "grpc_port": _free_grpc_port(settings, host, port)}
     # One folder a server: BentoML empties its metrics folder at start, under the feet of any other server.
     run = settings.home / "run" / str(port)
     try:
@@ -69,7 +73,24 @@ def _require_known(settings: Settings) -> None:
             raise click.UsageError(f"Unknown model {name!r}. Known models: {', '.join(sorted(known)) or 'none'}.")
 
 
-def _require_free(host: str, port: int) -> None:
+def _free_grpc_port(settings: Settings, host: str, port: int) -> int:
+    """The port of gRPC. One that nobody asked for and that is taken is done without: a second server can start."""
+    if settings.grpc_port == port:
+        raise click.UsageError(
+            f"HTTP and gRPC cannot both have port {port}. Choose another --grpc-port, or 0 for none."
+        )
+    if settings.grpc_port:
+        try:
+            _require_free(host, settings.grpc_port, "--grpc-port")
+        except click.ClickException as error:
+            if "grpc_port" in settings.model_fields_set:
+                raise
+            click.echo(f"keras-serving: no gRPC: {error.message}", err=True)
+            return 0
+    return settings.grpc_port
+
+
+def _require_free(host: str, port: int, option: str) -> None:
     """Say in one line what the server would say in a page of traceback."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -82,5 +103,5 @@ def _require_free(host: str, port: int) -> None:
         raise click.UsageError(f"--host {host!r} is no IP address. Use 127.0.0.1, or 0.0.0.0 for all.") from None
     except OSError as error:
         raise click.ClickException(
-            f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
+            f"cannot listen on {host}:{port}: {error.strerror}. Choose another {option}."
         ) from None

@@ -9,6 +9,7 @@ import logging
 import signal
 import uuid
 from http import HTTPStatus
+from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -23,6 +24,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.gateway import App
+    from service.grpc_server import GrpcServer
     from service.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -117,12 +119,16 @@ class KerasServing:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin loading, and drain on SIGTERM before uvicorn stops."""
+        self._grpc: GrpcServer | None = None
+        self._opening: asyncio.Task[None] | None = None
         self.runtime.start()
         loop = asyncio.get_running_loop()
         stop = signal.getsignal(signal.SIGTERM)
 
         def drain(number: int, frame: FrameType | None) -> None:
             if self.runtime.draining or not callable(stop):
+        if self.runtime.settings.grpc_port:
+            self._opening = loop.create_task(self._open_grpc(), name="grpc")
                 return
             self.runtime.draining = True
             seconds = self.runtime.settings.drain_s
@@ -133,13 +139,27 @@ class KerasServing:
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        """Release the models."""
+        """Answer the calls in flight, and release the models."""
+        if self._opening is not None:
+            await self._opening
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self.runtime.close()
 
     @bentoml.api
     async def predict(self, model: str, instances: list[Any]) -> dict[str, Any]:
         """The answer of POST /predict/{model}, from the same queue, for BentoML's clients."""
         import orjson
+    async def _open_grpc(self) -> None:
+        """Listen for gRPC too. Beside the models' loading, as its import takes a while."""
+        server = (await asyncio.to_thread(import_module, "service.grpc_server")).GrpcServer(self.runtime)
+        try:
+            logger.info("gRPC at port %d", await server.start())
+        except RuntimeError as error:
+            logger.error("this worker has no gRPC: %s", error)  # noqa: TRY400
+        else:
+            self._grpc = server
+
 
         from service.inference import infer
         from service.protocols import native

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
         device: ``auto`` takes a GPU where the engine finds one.
         threads: CPU threads of one batch.
         workers: Server processes.
+        grpc_host: IP address on which gRPC listens; `keras-serving serve` makes it the same as HTTP's.
+        grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC.
         max_batch_rows: Largest batch.
         max_queue_rows: Rows that may wait for one model; more are refused with 429.
         max_request_rows: Rows in one request; more are refused with 413.
@@ -70,6 +72,8 @@ class Settings(BaseSettings):
     max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
     max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(default=3001, ge=0, le=65535)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
     inline_ms: float = Field(default=2.0, ge=0, le=1000)
     poll_s: float = Field(default=0.25, gt=0, le=60)

@@ -116,9 +116,6 @@ class WireProtocol(Protocol):
             ServingError: What the question asks of the answer does not exist.
         """
 
-    def problem(self, error: Exception, request_id: str) -> Response:
-        """``error`` in the protocol's own form."""
-
 
 class HttpProtocol(WireProtocol, Protocol):
     """A wire format of predictions over HTTP."""
@@ -132,3 +129,6 @@ class HttpProtocol(WireProtocol, Protocol):
         Raises:
             ServingError: The query string breaks a rule.
         """
+
+    def problem(self, error: Exception, request_id: str) -> Response:
+        """``error`` in the protocol's own form."""

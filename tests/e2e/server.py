@@ -28,6 +28,7 @@ def free_port() -> int:
 class Server:
     process: subprocess.Popen[bytes]
     url: str
+    grpc: str
     home: Path
     log: Path
 
@@ -76,11 +77,14 @@ def _command(pid: int) -> bytes:
 
 
 @contextmanager
-def running(home: Path, *arguments: str, pretrained: Path, ready: bool = True, **environment: str) -> Iterator[Server]:
-    """A server on a free port, ended at the latest when the block is left."""
-    port = free_port()
+def running(
+    home: Path, *arguments: str, pretrained: Path, ready: bool = True, grpc: bool = False, **environment: str
+) -> Iterator[Server]:
+    """A server on a free port, and if wanted on one more for gRPC, ended at the latest when the block is left."""
+    port, grpc_port = free_port(), free_port() if grpc else 0
     log = home.with_name(f"{home.name}-{port}.log")
     settings = {"SERVING_HOME": str(home), "SERVING_PRETRAINED": str(pretrained), "SERVING_DRAIN_S": "0"}
+    settings["SERVING_GRPC_PORT"] = str(grpc_port)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SERVING_", "BENTOML_", "PROMETHEUS_"))}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -90,7 +94,7 @@ def running(home: Path, *arguments: str, pretrained: Path, ready: bool = True, *
             stderr=subprocess.STDOUT,
             cwd=home.parent,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", home, log)
+    server = Server(process, f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", home, log)
     try:
         if ready:
             server.wait_until("ready")

@@ -1,0 +1,136 @@
+"""The Open Inference Protocol's ModelInfer over gRPC: its messages, and what they mean.
+
+Imports gRPC's and Triton's message classes, a twentieth of a second: the server imports it once models are loading.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as pb
+
+from models.errors import InputError, shorten
+from models.manifest import Manifest
+from service.protocols.base import Answer, Decoded, Question
+from service.protocols.signature import Wanted, check_wanted, is_quick, rows_of, tensors_of
+from service.protocols.tensors import BYTES, Tensor, raw_of, tensor_from_raw, tensor_from_values
+from service.settings import Settings
+
+ROUTE = "grpc/ModelInfer"
+
+# Which member of a tensor's typed contents holds a datatype. FP16 has none: it comes raw.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+
+
+async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
+    """Rows from the tensors of a ``ModelInferRequest``, beside the event loop when that may take long.
+
+    Raises:
+        ServingError: A tensor or an output that the model does not have, or a value that breaks its schema.
+    """
+    task, message = manifest.task, question.body
+    _set_deadline(question)
+    wanted = [Wanted(output.name, _classes(i, output.parameters)) for i, output in enumerate(message.outputs)]
+    check_wanted(task, wanted)
+    tensors = tensors_from(message)
+    if is_quick(task, tensors):
+        decoded = rows_of(task, tensors, settings)
+    else:
+        decoded = await asyncio.to_thread(rows_of, task, tensors, settings)
+    decoded.wanted = wanted
+    return decoded
+
+
+def encode(manifest: Manifest, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> Answer:
+    """A ``ModelInferResponse`` with raw contents, as Triton's server answers."""
+    response = pb.ModelInferResponse(
+        model_name=manifest.name, model_version=manifest.version, id=question.body.id or question.request_id
+    )
+    for tensor in tensors_of(manifest.task, outputs, decoded.wanted):
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        response.raw_output_contents.append(raw_of(tensor))
+    return Answer(response, content_type=b"application/grpc")
+
+
+def tensors_from(message: Any) -> list[Tensor]:
+    """The input tensors of a ``ModelInferRequest``.
+
+    Raises:
+        ServingError: Raw and typed contents at once, another number of raw contents than of inputs, or as
+            `tensor_from_raw` and `tensor_from_values`.
+    """
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        rule = f"as many as inputs: {len(message.inputs)}"
+        raise InputError("raw_input_contents", rule, str(len(raw)), "Send all inputs raw, or none.")
+    return [_tensor(tensor, raw[i] if raw else None) for i, tensor in enumerate(message.inputs)]
+
+
+def _tensor(tensor: Any, raw: bytes | None) -> Tensor:
+    name, datatype = tensor.name, tensor.datatype
+    if "shared_memory_region" in tensor.parameters:
+        raise InputError(
+            shorten(name)[1:-1], "comes in the request", "a shared memory region", "Send the data, best raw."
+        )
+    typed = tensor.HasField("contents")
+    if raw is not None:
+        if typed:
+            rule = "an input is either raw or typed"
+            raise InputError(shorten(name)[1:-1], rule, "contents beside raw_input_contents", "Leave one out.")
+        return tensor_from_raw(name, datatype, tensor.shape, raw)
+    member = _CONTENTS.get(datatype)
+    if member is None and datatype == "FP16":
+        raise InputError(shorten(name)[1:-1], "FP16 has no typed contents", "FP16 without raw contents", "Send it raw.")
+    # An unknown datatype is refused by what reads the values.
+    values = getattr(tensor.contents, member)[:] if typed and member else []
+    return tensor_from_values(name, datatype, tensor.shape, values, booleans=datatype == "BOOL")
+
+
+def _classes(i: int, parameters: Mapping[str, Any]) -> int:
+    """How many of the most probable classes an output's ``classification`` asks for; 0 for the numbers."""
+    if "classification" not in parameters:
+        return 0
+    value = _whole_number(parameters["classification"])
+    if value is None or value < 1:
+        field = f"outputs[{i}].classification"
+        received = str(value) if value is not None else "another type"
+        raise InputError(field, "must be a number of classes, at least 1", received, "Leave it out for all as numbers.")
+    return value
+
+
+def _set_deadline(question: Question) -> None:
+    """Let ``timeout``, microseconds as Triton has it, bring the deadline forward."""
+    parameters = question.body.parameters
+    if "timeout" not in parameters:
+        return
+    value = _whole_number(parameters["timeout"])
+    if value is None or value < 1:
+        received = str(value) if value is not None else "another type"
+        rule = "must be a whole number of microseconds, at least 1"
+        raise InputError("parameters.timeout", rule, received, "Leave it out for none.")
+    if question.started is not None:
+        own = question.started + value / 1e6
+        question.deadline = own if question.deadline is None else min(own, question.deadline)
+
+
+def _whole_number(parameter: Any) -> int | None:
+    """The number of an ``InferParameter``; None where it holds something else."""
+    kind = parameter.WhichOneof("parameter_choice")
+    if kind in ("int64_param", "uint64_param"):
+        return int(getattr(parameter, kind))
+    return None
