@@ -7,31 +7,38 @@ from service.turns import Turns
 from tests.service.engines import FakeEngine, Gate, Rows, answers, batcher_of, double, rows
 
 
-async def test_models_take_turns_on_the_loop_and_the_loop_gets_one_between_any_two() -> None:
+async def test_models_take_turns_on_the_loop_and_batches_do_not_add_up_in_one_turn_of_it() -> None:
     turns = Turns()
     order: list[str] = []
+    seen: list[int] = []
+    passed = 0
 
     def model(name: str) -> Batcher:
         def compute(batch: Rows) -> Rows:
             order.append(name)
+            seen.append(passed)
             return double(batch)
 
         return batcher_of(FakeEngine(compute), max_batch_rows=1, inline_rows=1, turns=turns)
 
-    flooded, other, third = model("a"), model("b"), model("c")
-
-    async def watch() -> None:
-        while len(order) < 12:
-            order.append("-")
+    async def count() -> None:
+        nonlocal passed
+        while True:
+            passed += 1
             await asyncio.sleep(0)
 
+    flooded, other, third = model("a"), model("b"), model("c")
+    counting = asyncio.create_task(count())
     flood = [asyncio.create_task(flooded.submit(rows(value))) for value in range(20)]
-    await asyncio.gather(watch(), *(answers(batcher, rows(1), rows(2), rows(3)) for batcher in (other, third)))
-    assert "".join(order).strip("-").startswith("a-b-c-a-b-c")
+    await asyncio.gather(*(answers(batcher, rows(1), rows(2), rows(3)) for batcher in (other, third)))
     await asyncio.gather(*flood)
+    counting.cancel()
+    first = order.index("b")
+    assert "".join(order[first : first + 8]) == "bcabcabc"
+    assert all(later > earlier for earlier, later in zip(seen, seen[2:], strict=False)), "of three, one turn later"
 
 
-async def test_models_with_threads_of_their_own_do_not_wait_for_each_others_turn() -> None:
+async def test_a_model_with_a_thread_of_its_own_does_not_hold_up_the_turns() -> None:
     turns = Turns()
     gate = Gate()
     slow, quick = batcher_of(FakeEngine(gate), turns=turns), batcher_of(FakeEngine(), inline_rows=8, turns=turns)
@@ -40,7 +47,3 @@ async def test_models_with_threads_of_their_own_do_not_wait_for_each_others_turn
     assert not held.done()
     gate.opened.set()
     await held
-
-
-async def test_closing_an_idle_batcher_returns() -> None:
-    await batcher_of(FakeEngine()).close()
