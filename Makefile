@@ -3,8 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS := fastapi litserve mosec triton
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock"
+COMPILE := $(LOCK) pyproject.toml
 
 ##@ Set-up
 
@@ -32,6 +34,7 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 	$(COMPILE) -c requirements/test.txt --extra load -o requirements/load.txt
 	$(COMPILE) -c requirements/test.txt --extra bench -o requirements/bench.txt
 	$(COMPILE) -c requirements/test.txt --extra gpu --no-emit-package onnxruntime -o requirements/gpu.txt
+	for name in $(PEERS); do $(LOCK) requirements/peers/$$name.in -o requirements/peers/$$name.txt || exit; done
 
 ##@ Serve and test
 
@@ -77,6 +80,16 @@ test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches an
 .PHONY: bench
 bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md
 	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+# Each peer in an environment of its own: their requirements differ.
+.venv-peers/.%: requirements/peers/%.txt
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (30 minutes; ARGS=--quick 5); report in reports/performance.md
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 .PHONY: image-test
 image-test: ## Build the container image and run it for real (needs root, buildah, debootstrap)

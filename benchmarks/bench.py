@@ -13,16 +13,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.ceiling import fixed_answers
 from benchmarks.checker import Checker
+from benchmarks.payloads import longest, requests
+from benchmarks.peers.contenders import ours as our_service
+from benchmarks.peers.contenders import stock as stock_service
 from benchmarks.plan import Plan, Summary
 from benchmarks.report import Round, machine, medians, targets, to_markdown
-from benchmarks.servers import BenchmarkError, Contender, contenders, picture_bodies, running
+from benchmarks.servers import BenchmarkError, Contender, running
 from models.bundle import ONNX, Bundle
 from models.task import ImageClassification
 
 CONNECTIONS = (1, 8, 32)
 MAX_PICTURES = 64
+
+Pictures = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Pictures (n, height, width, channels), and what the model says of them."""
 
 
 def load(plan: Plan) -> Summary:
@@ -43,17 +52,19 @@ def load(plan: Plan) -> Summary:
     return summary
 
 
-def plan_for(contender: Contender, rows: list[Any], expected: list[list[float]], seconds: float) -> Plan:
+def plan_for(contender: Contender, pictures: Pictures, seconds: float, rows: int = 1) -> Plan:
     """What ``contender`` is asked, and what it must answer; port and connections are filled in later."""
-    bodies = [base64.b64encode(body).decode() for body in picture_bodies(contender, rows)]
-    return Plan(1, contender.path, bodies, expected, contender.reader, 1, seconds)
+    headers, bodies, expected = requests(contender.payload, *pictures, rows)
+    encoded = [base64.b64encode(body).decode() for body in bodies]
+    return Plan(1, contender.path, encoded, expected, contender.reader, 1, seconds, headers=headers)
 
 
 def measure(contender: Contender, plan: Plan) -> Round:
     """One round of one contender."""
     with running(contender) as server:
         checker = Checker(plan)
-        ready_s = server.wait_for(base64.b64decode(plan.bodies[0]), lambda body: checker.wrong(0, body))
+        first = base64.b64decode(plan.bodies[0])
+        ready_s = server.wait_for(first, dict(plan.headers), lambda body: checker.wrong(0, body))
         runs = []
         for connections in CONNECTIONS:
             run = load(Plan(**{**asdict(plan), "port": server.port, "connections": connections}))
@@ -66,15 +77,14 @@ def measure(contender: Contender, plan: Plan) -> Round:
         return Round(contender.name, ready_s, tuple(runs), server.memory())
 
 
-def pictures(bundle: Bundle) -> tuple[list[Any], list[list[float]]]:
-    """The golden pictures with most digits, as nested lists, and their expected probabilities.
+def pictures(bundle: Bundle) -> Pictures:
+    """The golden pictures with most digits, and their expected probabilities.
 
     These have about 3 kB as JSON, like the busier pictures of Fashion-MNIST; black ones have half of that.
     """
-    rows = [(row[..., 0] if row.shape[-1] == 1 else row).tolist() for row in bundle.golden()[0]]
-    expected = bundle.golden()[1].tolist()
-    longest = sorted(range(len(rows)), key=lambda i: len(json.dumps(rows[i])), reverse=True)[:MAX_PICTURES]
-    return [rows[i] for i in longest], [expected[i] for i in longest]
+    rows, outputs = bundle.golden()
+    chosen = longest(rows, MAX_PICTURES)
+    return rows[chosen], outputs[chosen]
 
 
 def bench(model: str, pretrained: Path, rounds: int, seconds: float) -> dict[str, Any]:
@@ -83,13 +93,13 @@ def bench(model: str, pretrained: Path, rounds: int, seconds: float) -> dict[str
     bundle.verify()
     if not isinstance(bundle.manifest.task, ImageClassification) or not bundle.has_onnx:
         raise BenchmarkError(f"{model} must classify pictures and have an ONNX graph.")
-    rows, expected = pictures(bundle)
+    asked = pictures(bundle)
     about = machine()
-    pair = contenders(model, bundle.path / ONNX, pretrained)
-    plans = {contender.name: plan_for(contender, rows, expected, seconds) for contender in pair}
-    with fixed_answers(expected[0]) as port:
-        bare = plans[pair[1].name]
-        ceiling = load(Plan(port, "/", bare.bodies[:1], expected[:1], "rows", max(CONNECTIONS), min(seconds, 3)))
+    pair = our_service(model, pretrained), stock_service(str((bundle.path / ONNX).resolve()))
+    plans = {contender.name: plan_for(contender, asked, seconds) for contender in pair}
+    bare = plans[pair[1].name]
+    with fixed_answers(bare.expected[0]) as port:
+        ceiling = load(Plan(port, "/", bare.bodies[:1], bare.expected[:1], "rows", max(CONNECTIONS), min(seconds, 3)))
     measured: dict[str, list[Round]] = {contender.name: [] for contender in pair}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
@@ -102,8 +112,8 @@ def bench(model: str, pretrained: Path, rounds: int, seconds: float) -> dict[str
         "version": bundle.manifest.version,
         "models": sorted(path.parent.name for path in pretrained.glob("*/manifest.json")),
         "ours": pair[0].name,
-        "body_bytes": sum(len(base64.b64decode(body)) for body in plans[pair[0].name].bodies) // len(rows),
-        "pictures": len(rows),
+        "body_bytes": sum(len(base64.b64decode(body)) for body in plans[pair[0].name].bodies) // len(asked[0]),
+        "pictures": len(asked[0]),
         "rounds": rounds,
         "seconds": seconds,
         "machine": about,

@@ -1,6 +1,7 @@
 """Whether an answer is the right one, found out cheaply enough to ask of every answer."""
 
 import json
+from array import array
 from collections.abc import Callable
 
 from benchmarks.plan import Plan
@@ -28,7 +29,25 @@ def _read_rows(body: bytes) -> list[list[float]]:
     return rows
 
 
-READERS: dict[str, Reader] = {"serving": _read_serving, "rows": _read_rows}
+def _read_v2(body: bytes) -> list[list[float]]:
+    """Open Inference Protocol: one output tensor, as JSON or as the bytes after it."""
+    # Latin-1 keeps each byte one character; what follows the JSON is the tensor.
+    document, end = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+    (output,) = document["outputs"]
+    if output["datatype"] != "FP32":
+        raise ValueError(f"datatype {output['datatype']} instead of FP32")
+    if "data" in output:
+        numbers: list[float] = output["data"]
+        return [numbers]
+    size = output["parameters"]["binary_data_size"]
+    if len(body) - end != size:
+        raise ValueError(f"{len(body) - end} bytes after the JSON instead of {size}")
+    return [array("f", body[end:]).tolist()]
+
+
+READERS: dict[str, Reader] = {"serving": _read_serving, "rows": _read_rows, "v2": _read_v2}
+# What precedes it names the request and differs each time.
+_MARKERS = {"serving": b'"predictions":', "v2": b'"outputs":'}
 
 
 class Checker:
@@ -41,8 +60,7 @@ class Checker:
         self._expected = plan.expected
         self._tolerance = plan.tolerance
         self._read = READERS[plan.reader]
-        # What precedes it names the request and differs each time.
-        self._marker = b'"predictions":' if plan.reader == "serving" else b""
+        self._marker = _MARKERS.get(plan.reader, b"")
         self._right: list[set[bytes]] = [set() for _ in plan.bodies]
 
     def wrong(self, index: int, body: bytes) -> str:

@@ -1,14 +1,12 @@
 """Server processes under measurement: start, first correct answer, memory, stop."""
 
 import http.client
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from time import perf_counter, sleep
 import psutil
 
 READY_S = 120
+# A server that still answers so late that a request is wrong (a 4xx) will not change its mind.
+REFUSED_S = 8
 
 
 class BenchmarkError(RuntimeError):
@@ -30,9 +30,9 @@ class Contender:
     Attributes:
         name: In the report.
         command: Starts it; ``{port}`` is filled in.
-        environment: Variables on top of the caller's.
+        environment: Variables on top of the caller's; ``{port}``, and ``{home}``: an empty folder.
         path: Of predictions.
-        member: Member of the JSON body that holds the rows.
+        payload: Name in `benchmarks.payloads.PAYLOADS`.
         reader: Name in `benchmarks.checker.READERS`.
     """
 
@@ -40,7 +40,7 @@ class Contender:
     command: tuple[str, ...]
     environment: dict[str, str]
     path: str
-    member: str
+    payload: str
     reader: str
 
 
@@ -69,7 +69,7 @@ class Server:
     started: float
     log: Path
 
-    def wait_for(self, body: bytes, wrong: Callable[[bytes], str]) -> float:
+    def wait_for(self, body: bytes, headers: Mapping[str, str], wrong: Callable[[bytes], str]) -> float:
         """Seconds from start to the first correct answer to ``body``.
 
         Raises:
@@ -80,7 +80,7 @@ class Server:
                 raise BenchmarkError(f"{self.contender.name} ended by itself:\n{self.log.read_text()[-3000:]}")
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
             with suppress(OSError, http.client.HTTPException):
-                connection.request("POST", self.contender.path, body, {"Content-Type": "application/json"})
+                connection.request("POST", self.contender.path, body, dict(headers))
                 response = connection.getresponse()
                 answer = response.read()
                 if response.status == 200:
@@ -88,6 +88,8 @@ class Server:
                     if problem := wrong(answer):
                         raise BenchmarkError(f"{self.contender.name}: first answer is wrong: {problem}")
                     return seconds
+                if 400 <= response.status < 500 and perf_counter() - self.started > REFUSED_S:
+                    raise BenchmarkError(f"{self.contender.name}: status {response.status}: {answer[:300]!r}")
             connection.close()
             sleep(0.01)
         raise BenchmarkError(f"{self.contender.name}: no answer in {READY_S} s:\n{self.log.read_text()[-3000:]}")
@@ -113,7 +115,7 @@ def running(contender: Contender) -> Iterator[Server]:
             "BENTOML_DO_NOT_TRACK": "True",
             "SERVING_HOME": home,
             "SERVING_DRAIN_S": "0",
-            **contender.environment,
+            **{name: value.format(port=port, home=home) for name, value in contender.environment.items()},
         }
         command = [part.format(port=port) for part in contender.command]
         with log.open("wb") as output:
@@ -136,33 +138,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # Workers of a parent that died first.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def contenders(model: str, onnx_file: Path, pretrained: Path) -> tuple[Contender, Contender]:
-    """Ours with every shipped model, and BentoML with ``model`` alone; one worker each."""
-    root = str(Path(__file__).resolve().parent.parent)
-    ours = Contender(
-        "keras-serving",
-        (str(Path(sys.executable).with_name("keras-serving")), "serve", "--port", "{port}", "--workers", "1"),
-        {"SERVING_PRETRAINED": str(pretrained.resolve())},
-        f"/predict/{model}",
-        "instances",
-        "serving",
-    )
-    stock = Contender(
-        "BentoML batchable",
-        (
-            *(sys.executable, "-m", "bentoml", "serve", "benchmarks.stock_bentoml:Stock"),
-            *("--host", "127.0.0.1", "--port", "{port}", "--working-dir", root),
-        ),
-        {"STOCK_MODEL": str(onnx_file.resolve())},
-        "/predict",
-        "rows",
-        "rows",
-    )
-    return ours, stock
-
-
-def picture_bodies(contender: Contender, rows: list[object]) -> list[bytes]:
-    """One request body a row."""
-    return [json.dumps({contender.member: [row]}, separators=(",", ":")).encode() for row in rows]

@@ -1,0 +1,1 @@
+"""Us beside other servers with the same ONNX graph, in one run: ``make bench-peers``."""

@@ -1,0 +1,84 @@
+"""The highest rate at which p99 stays below the bound and nothing fails, by a bounded search in open loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.plan import OpenSummary
+
+BOUND_MS = 10.0
+STEPS = 20
+"""Rates are tried in steps of the closed loop's peak divided by this."""
+_HIGHEST = 23
+# A failed run in which the generator itself noticed that late what was due is no fault of the server.
+_LAG_MS = 2.0
+_ATTEMPTS = 3
+
+Attempt = Callable[[float, int], OpenSummary]
+"""Of a rate and a seed."""
+
+
+@dataclass
+class Capacity:
+    """What the search found.
+
+    Attributes:
+        rate: Highest rate that held, requests a second; 0 when none did.
+        step: Distance to the rate above it, which did not hold.
+        probes: Every run, in order.
+        discarded: How many of them were repeated since the generator lagged.
+    """
+
+    rate: float
+    step: float
+    probes: list[OpenSummary] = field(default_factory=list)
+    discarded: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record."""
+        return asdict(self)
+
+
+def holds(run: OpenSummary) -> bool:
+    """Whether a run kept the bound without any error."""
+    failed = run.wrong + run.refused + run.broken
+    return not run.given_up and not failed and run.correct == run.scheduled and run.p99_ms < BOUND_MS
+
+
+def lagged(run: OpenSummary) -> bool:
+    """Whether the generator was too slow for its own schedule; what held needs no excuse."""
+    return not holds(run) and run.lag_p99_ms > _LAG_MS
+
+
+def search(attempt: Attempt, peak: float, seeds: Sequence[int]) -> Capacity:
+    """Halve the interval between what holds and what does not: five rates at most.
+
+    Args:
+        attempt: One run.
+        peak: Requests a second in closed loop.
+        seeds: A rate holds when it does with the schedule of each.
+    """
+    found = Capacity(0.0, peak / STEPS)
+
+    def passes(rate: float) -> bool:
+        return all(_once(attempt, rate, seed, found) for seed in seeds)
+
+    low, high = 0, _HIGHEST
+    while high - low > 1:
+        middle = (low + high + 1) // 2
+        if passes(middle * found.step):
+            low = middle
+        else:
+            high = middle
+    found.rate = low * found.step
+    return found
+
+
+def _once(attempt: Attempt, rate: float, seed: int, found: Capacity) -> bool:
+    for number in range(_ATTEMPTS):
+        run = attempt(rate, seed)
+        found.probes.append(run)
+        if not lagged(run):
+            return holds(run)
+        found.discarded += number < _ATTEMPTS - 1
+    return False

@@ -1,0 +1,104 @@
+"""How much is measured: presets, and the steps that they come to."""
+
+from dataclasses import dataclass
+
+from benchmarks.peers import contenders as who
+
+ALL = (
+    *(who.OURS, who.LIMIT, who.STOCK, who.PLAIN, who.TUNED, who.LITSERVE, who.MOSEC, who.TRITON_JSON),
+    who.TRITON_BINARY,
+)
+FORMATS = ("instances", "npy", "png", "v2 json", "v2 binary")
+ROWS = (1, 32)
+FORMAT_CONNECTIONS = 32
+FORMAT_MODEL = "dnn"
+WORKERS_MODEL = "small"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is measured.
+
+    Attributes:
+        rounds: Each starts every server anew; the order turns round from one to the next.
+        seconds: Of one closed-loop run, after ``warm_up_s``.
+        connections: Model -> kept-alive connections of the closed loop.
+        open_loop: Model -> who is searched for its highest rate in open loop.
+        open_seconds: Of one schedule.
+        seeds: One schedule each.
+        minutes: No step is begun after as many.
+    """
+
+    rounds: int
+    seconds: float
+    warm_up_s: float
+    connections: dict[str, tuple[int, ...]]
+    open_loop: dict[str, tuple[str, ...]]
+    open_seconds: float
+    seeds: tuple[int, ...]
+    minutes: float
+
+
+_EVERY = (1, 8, 32, 64, 256)
+_FRONT = (who.OURS, who.LIMIT, who.MOSEC, who.TRITON_BINARY)
+FULL = Preset(
+    rounds=3,
+    seconds=1.2,
+    warm_up_s=0.3,
+    connections={"dnn": _EVERY, "small": _EVERY, "cnn": (1, 32)},
+    open_loop={"small": tuple(name for name in ALL if name != who.PLAIN), "dnn": _FRONT, "cnn": _FRONT},
+    open_seconds=2.5,
+    seeds=(1, 2),
+    minutes=35,
+)
+QUICK = Preset(
+    rounds=1,
+    seconds=0.8,
+    warm_up_s=0.3,
+    connections={"dnn": (1, 32), "small": (1, 32)},
+    open_loop={"small": _FRONT},
+    open_seconds=1.5,
+    seeds=(1, 2),
+    minutes=8,
+)
+PRESETS = {"full": FULL, "quick": QUICK}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One server started once, and what is measured of it.
+
+    Attributes:
+        kind: ``closed``, ``open``, ``formats`` or ``workers``.
+        model: Name of the bundle.
+        contender: Name in the report.
+        number: Of the round; 1 for what is done once.
+    """
+
+    kind: str
+    model: str
+    contender: str
+    number: int
+
+    @property
+    def key(self) -> str:
+        """In the record."""
+        return "|".join((self.kind, self.model, self.contender, str(self.number)))
+
+
+def steps(preset: Preset) -> list[Step]:
+    """Everything, in order: one whole round before the search in open loop, which needs to know where to look."""
+    found = []
+    for number in range(1, preset.rounds + 1):
+        found += _round(preset, number)
+        if number == 1:
+            found += [Step("open", model, name, 1) for model, names in preset.open_loop.items() for name in names]
+    return found
+
+
+def _round(preset: Preset, number: int) -> list[Step]:
+    pairs = [(model, name) for model in preset.connections for name in ALL]
+    found = [Step("closed", model, name, number) for model, name in pairs]
+    found += [Step("workers", WORKERS_MODEL, name, number) for name in (who.OURS, who.MOSEC)]
+    found.append(Step("formats", FORMAT_MODEL, who.OURS, number))
+    return found if number % 2 else found[::-1]
