@@ -111,6 +111,7 @@ class Metrics:
             multiprocess_mode="livemax",
             **options,
         )
+        self._declare_drift(options)
         # By number of the worker; the worker in the place of a killed one takes its number over.
         own: dict[str, Any] = {"labelnames": ["worker"], **options}
         recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
@@ -125,11 +126,33 @@ class Metrics:
         self.gpu_utilization = client.Gauge("gpu_utilization_ratio", "Share of time in which a kernel ran.", **gpu)
         self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "Memory in use, by whoever uses it.", **gpu)
         self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory.", **gpu)
-        self._present = (self.model_info, self.objective_latency, self.objective_success)
+        self._present = (
+            *(self.model_info, self.objective_latency, self.objective_success),
+            *(self.input_psi, self.prediction_psi, self.drift_state),
+        )
         for gauge in self._present:
             self._registry.register(gauge)
         self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._classes: dict[str, ClassCounts] = {}
+
+    def _declare_drift(self, options: dict[str, Any]) -> None:
+        client, directory = self._client, self._directory
+        psi = "Population stability index of what goes in against training, less chance's part; the worst worker's."
+        labels = ["model", "alias", "feature"]
+        self.input_psi = PresentGauge("serving_input_psi", psi, labels, directory)
+        self.prediction_psi = PresentGauge("serving_prediction_psi", "The same of what comes out.", labels, directory)
+        self.drift_state = PresentGauge(
+            "serving_drift_state", "0 none, 1 moderate, 2 major; the worst worker's.", ["model", "alias"], directory
+        )
+        self.drift_rows = client.Counter("drift_rows", "Rows compared with the training's.", ["model"], **options)
+        # by: schema, of requests refused; training, of rows compared.
+        by = ["model", "feature", "by"]
+        self.out_of_range = client.Counter(
+            "input_out_of_range", "Numbers beyond a range, the schema's or training's.", by, **options
+        )
+        self.unseen_category = client.Counter(
+            "input_unseen_category", "Categories that the schema, or training, lacks.", by, **options
+        )
 
     def model(self, name: str, role: str = "production") -> ModelMetrics:
         """The recorder of one model's version in a role; the same one at each call."""

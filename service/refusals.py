@@ -7,6 +7,7 @@ from models.errors import InputError, ServingError
 from service.errors import DeadlineError, NotReadyError, QueueFullError, TooLargeError, UnauthorizedError, status_of
 from service.metrics import UNMATCHED
 from service.protocols.base import Question
+from service.refused_values import count_refused_value
 from service.runtime import Runtime
 from service.served import Served
 
@@ -50,6 +51,8 @@ def count_refusal(
         logger.error("request %s to %s failed: %s", question.request_id, name[:80], error)
     served = served or runtime.loader.served.get(name)
     if served is not None:
+        if isinstance(error, InputError):
+            count_refused_value(runtime.metrics, served.manifest.name, served.manifest.task, error)
         served.metrics.refused(question.protocol.ROUTE, status, perf_counter() - started)
     else:
         # The name comes from outside: as a label it would make a series a name.

@@ -13,6 +13,7 @@ from models.errors import BundleError
 from models.manifest import Manifest
 from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
+from service.drift import Monitor, monitor_of
 from service.metrics import Metrics
 from service.recorder import ModelMetrics
 from service.settings import Settings
@@ -40,6 +41,7 @@ class Served:
         users: Requests that hold it now.
         split: While it answers as production, the canary that takes a share of its requests.
         statistics: What it has done since it was loaded.
+        monitor: Compares its traffic with its training; None where that cannot be.
     """
 
     manifest: Manifest
@@ -54,11 +56,14 @@ class Served:
     users: int = 0
     split: "Split | None" = None
     statistics: Statistics = field(default_factory=Statistics)
+    monitor: Monitor | None = None
 
     def act_as(self, role: str, metrics: Metrics, inline_ms: float) -> None:
         """Take a role: requests are counted under it, and batches of at most ``inline_ms`` run on the event loop."""
         if role != self.role:
             self.role = role
+            if self.monitor is not None:
+                self.monitor.forget()
             self.metrics = metrics.model(self.manifest.name, role)
             self.batcher.on_batch = self.statistics.with_batches(self.metrics.batch)
             self.batcher.inline_rows = self.inline_rows(inline_ms)
@@ -76,7 +81,8 @@ class Served:
     async def release(self) -> None:
         """Wait for the last request, then free the engine."""
         # The collector does not look at what was frozen: no cycles.
-        self.split = self.batcher.tap = None
+        self.split = None
+        self.batcher.taps = ()
         while self.users:  # noqa: ASYNC110 - once a version's life
             await asyncio.sleep(0.01)
         await self.batcher.close()
@@ -113,6 +119,9 @@ def load(store: Store, name: str, target: Target, settings: Settings, metrics: M
     )
     batcher.inline_rows = served.inline_rows(settings.inline_ms)
     batcher.on_batch = served.statistics.with_batches(recorder.batch)
+    served.monitor = monitor_of(bundle, settings)
+    if served.monitor is not None:
+        batcher.taps = (served.monitor.offer,)
     return served
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from models.task import (
     TabularRegression,
     Task,
 )
+from training.reference import reference
 
 LABELS = ("bag", "boot", "coat")
 IMAGE = ImageClassification(height=28, width=28, channels=1, preparation="fashion_mnist_v1", labels=LABELS)
@@ -129,6 +131,7 @@ def make_bundle(
     created: datetime = CREATED,
     onnx_graph: bool = True,
     trained_rows: NDArray[np.uint32] | None = None,
+    reference_rows: NDArray[Any] | None = None,
 ) -> Bundle:
     """A sealed bundle in ``directory/name-seed``."""
     folder = directory / f"{name}-{seed}"
@@ -142,7 +145,11 @@ def make_bundle(
     np.savez(folder / GOLDEN, rows=rows, outputs=outputs)
     if trained_rows is not None:
         np.save(folder / TRAINED_ROWS, trained_rows)
-    (folder / REFERENCE).write_text("{}")
+    statistics: dict[str, Any] = {}
+    if reference_rows is not None:
+        answers = onnxruntime.InferenceSession(graph).run(None, {"rows": reference_rows})[0]
+        statistics = reference(task, reference_rows, answers)
+    (folder / REFERENCE).write_text(json.dumps(statistics))
     (folder / CARD).write_text(f"# {name}\n")
     return Bundle.seal(
         folder,
