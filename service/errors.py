@@ -1,7 +1,7 @@
 """The one place that maps errors to status codes, as RFC 9457 problem details."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -172,6 +172,11 @@ def plain(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, byt
     status = 400 if status_of(error) == HTTPStatus.UNPROCESSABLE_ENTITY else status_of(error)
     body = orjson.dumps({"error": detail_of(error, request_id)})
     return _response(error, status, request_id, body, b"application/json")
+
+
+def form_of(path: str) -> Callable[[Exception, str], tuple[int, list[tuple[bytes, bytes]], bytes]]:
+    """In which form the clients of ``path`` expect an error."""
+    return plain if path.startswith(("/v1/", "/v2")) else problem
 
 
 def _response(

@@ -12,13 +12,15 @@ from starlette.routing import Route
 from models.errors import ServingError
 from service.admin import ADMIN_ROUTE, ORDERS, Admin
 from service.comparison import comparison
-from service.errors import MethodError, NotReadyError, problem
+from service.errors import MethodError, NotReadyError, form_of
 from service.loader import Loader
 from service.openapi import openapi_document
+from service.openinference_routes import openinference_route, openinference_routes
 from service.protocols.native import media_types
 from service.replies import json_response
 from service.runtime import Runtime
 from service.served import Served
+from service.tfserving_routes import tfserving_route, tfserving_routes
 
 REQUEST_ID = "serving.request_id"
 """Key of the request id in an ASGI scope."""
@@ -69,6 +71,8 @@ def owned(path: str, *, admin: bool = False) -> str | None:
             return _MODEL_ROUTE
         if path.count("/") == 3 and path.endswith("/compare"):
             return _COMPARE_ROUTE
+    if path.startswith(("/v1/", "/v2")):
+        return tfserving_route(path) or openinference_route(path)
     if admin and path.startswith("/admin/models/") and path.count("/") == 4:
         action = path.rpartition("/")[2]
         return ADMIN_ROUTE + action if action in ORDERS else None
@@ -211,7 +215,7 @@ def build_routes(runtime: Runtime) -> Starlette:
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):  # Starlette's way to say that a route has no such method.
             error = MethodError(request.method, (error.headers or {}).get("Allow", "GET"))
-        status, headers, body = problem(error, request.scope.get(REQUEST_ID, "-"))
+        status, headers, body = form_of(request.url.path)(error, request.scope.get(REQUEST_ID, "-"))
         return Response(body, status, {key.decode(): value.decode() for key, value in headers})
 
     # Plain functions would each take a thread; none of these waits for anything.
@@ -234,6 +238,8 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route(_COMPARE_ROUTE, compare),
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),
+            *openinference_routes(runtime),
+            *tfserving_routes(runtime),
             *(admin.routes() if admin else ()),
         ],
         # Starlette raises what nobody foresaw again after the answer, so that the server logs it.

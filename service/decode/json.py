@@ -1,4 +1,4 @@
-"""JSON body -> the list of instances."""
+"""JSON body -> its value, and the list of instances in it."""
 
 import re
 from typing import Any
@@ -11,6 +11,19 @@ from models.errors import DecodeError, InputError, shorten
 _WORDS = re.compile(rb"\b(NaN|-?Infinity)\b")
 
 
+def decode_json(body: bytes | memoryview) -> Any:
+    """The value of a JSON body.
+
+    Raises:
+        DecodeError: Not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        hint = "JSON has no NaN or Infinity; leave such rows out." if _WORDS.search(body) else "Check the JSON."
+        raise DecodeError(f"body: not valid JSON: {error}. {hint}") from None
+
+
 def decode_instances(body: bytes) -> list[Any]:
     """The value of ``instances`` in ``body``.
 
@@ -18,11 +31,7 @@ def decode_instances(body: bytes) -> list[Any]:
         DecodeError: Not JSON.
         InputError: Not an object with a non-empty list ``instances``, or a boolean where a number belongs.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        hint = "JSON has no NaN or Infinity; leave such rows out." if _WORDS.search(body) else "Check the JSON."
-        raise DecodeError(f"body: not valid JSON: {error}. {hint}") from None
+    document = decode_json(body)
     form = 'Send {"instances": [...]}.'
     if not isinstance(document, dict):
         raise InputError("body", 'must be an object with the member "instances"', shorten(document), form)
@@ -38,14 +47,18 @@ def decode_instances(body: bytes) -> list[Any]:
     # To Python true is 1, to the sender it is no pixel. Booleans are rare and need an "e" after the member's
     # name: one memchr spares the usual body the walk.
     if body.find(b"e", body.find(b"[")) != -1:
-        _refuse_booleans(instances, "instances", depth=4)
+        refuse_booleans(instances, "instances", depth=4)
     return instances
 
 
-def _refuse_booleans(values: list[Any], field: str, depth: int) -> None:
-    """Walk as deep as any task's instances go; what is nested deeper is refused by the task anyway."""
+def refuse_booleans(values: list[Any], field: str, depth: int) -> None:
+    """Walk as deep as any task's instances go; what is nested deeper is refused by the task anyway.
+
+    Raises:
+        InputError: A boolean, where a number belongs.
+    """
     for i, value in enumerate(values):
         if isinstance(value, bool):
             raise InputError(f"{field}[{i}]", "must be a number", str(value).lower(), "Send 0 or 1.")
         if depth and isinstance(value, list):
-            _refuse_booleans(value, f"{field}[{i}]", depth - 1)
+            refuse_booleans(value, f"{field}[{i}]", depth - 1)

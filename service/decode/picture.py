@@ -1,10 +1,13 @@
 """Encoded pictures -> a model's rows, prepared as in training."""
 
+import base64
+import binascii
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import DecodeError, shorten
 from models.pictures import open_picture, prepare
 from models.task import ImageClassification
 
@@ -40,3 +43,15 @@ def is_small(data: bytes) -> bool:
     # A second header would count instead of the first.
     known = data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1
     return known and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= _INLINE_PIXELS
+
+
+def picture_of_base64(text: str, field: str) -> bytes:
+    """The file that ``text`` holds.
+
+    Raises:
+        DecodeError: Not base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise DecodeError(f"{field}: not base64. Received: {shorten(text)}. Encode the file's bytes.") from None

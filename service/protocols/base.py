@@ -1,6 +1,6 @@
 """What the protocols share: a question, an answer, and what it takes to turn one into the other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import Manifest
+from models.names import is_version
+from service.errors import TooLargeError
 from service.settings import Settings
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -25,6 +27,11 @@ class Pin:
     version: str = ""
     label: str = ""
 
+    @classmethod
+    def named(cls, version: str) -> "Pin":
+        """What a client means by a version: one by its name, or whichever a label such as ``candidate`` points to."""
+        return cls(version=version) if is_version(version) else cls(label=version)
+
 
 @dataclass(slots=True)
 class Question:
@@ -39,6 +46,7 @@ class Question:
         headers: As they came.
         started: When the request began, `time.perf_counter` seconds; None where it is counted elsewhere.
         deadline: When an answer is of no use any more, `time.perf_counter` seconds.
+        receive: ASGI's, where only that tells that the sender has left.
     """
 
     protocol: "WireProtocol"
@@ -49,6 +57,7 @@ class Question:
     headers: Headers = ()
     started: float | None = None
     deadline: float | None = None
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]] | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +100,16 @@ class Answer:
     queue_s: float = 0.0
     infer_s: float = 0.0
     encode_s: float = 0.0
+
+
+def limit_rows(count: int, settings: Settings) -> None:
+    """Refuse more rows than a request may have, before they cost anything.
+
+    Raises:
+        TooLargeError: More.
+    """
+    if count > settings.max_request_rows:
+        raise TooLargeError(f"A request has at most {settings.max_request_rows} rows. Received: {count}. Split it.")
 
 
 class WireProtocol(Protocol):

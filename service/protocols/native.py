@@ -1,8 +1,6 @@
 """Our own wire format: pictures, forms, arrays and JSON in; answers that read like answers out."""
 
 import asyncio
-import base64
-import binascii
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,16 +8,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.errors import DecodeError, InputError, shorten
+from models.errors import InputError, shorten
 from models.manifest import Manifest
 from models.task import Classes, ImageClassification, Task
 from service import errors
 from service.decode.json import decode_instances
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
-from service.decode.picture import decode_pictures, is_small
-from service.errors import MediaTypeError, TooLargeError
-from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response
+from service.decode.picture import decode_pictures, is_small, picture_of_base64
+from service.errors import MediaTypeError
+from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, limit_rows
 from service.settings import Settings
 
 _PREFIX = "/predict/"
@@ -74,7 +72,7 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
         return decode_values(task, decode_instances(body), settings)
     if media_type == NPY:
         rows = task.accept(decode_npy(body))
-        _limit_rows(len(rows), settings)
+        limit_rows(len(rows), settings)
         return Decoded(rows)
     if isinstance(task, ImageClassification):
         if media_type in PICTURES:
@@ -92,7 +90,7 @@ def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decod
     Raises:
         ServingError: As `decode_body`.
     """
-    _limit_rows(len(instances), settings)
+    limit_rows(len(instances), settings)
     if not isinstance(task, ImageClassification) or not any(isinstance(value, dict) for value in instances):
         return Decoded(task.parse(instances))
     # At least one is a picture in base64; the others are pixel arrays.
@@ -110,11 +108,6 @@ def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decod
     return Decoded(np.concatenate([one.rows for one in decoded]), [one.applied[0] for one in decoded])
 
 
-def _limit_rows(count: int, settings: Settings) -> None:
-    if count > settings.max_request_rows:
-        raise TooLargeError(f"A request has at most {settings.max_request_rows} rows. Received: {count}. Split it.")
-
-
 def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
     return Decoded(*decode_pictures(task, pictures, max_pixels=settings.max_picture_pixels))
 
@@ -124,12 +117,7 @@ def _picture_bytes(value: dict[str, Any], field: str) -> bytes:
         raise InputError(
             field, 'a picture is an object {"b64": "<PNG or JPEG in base64>"}', shorten(value), "Send that."
         )
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError):
-        raise DecodeError(
-            f"{field}.b64: not base64. Received: {shorten(value['b64'])}. Encode the file's bytes."
-        ) from None
+    return picture_of_base64(value["b64"], f"{field}.b64")
 
 
 def matches(path: str) -> bool:

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from models.errors import InputError, shorten
 from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
 from service.decode.picture import decode_pictures, is_small
-from service.errors import TooLargeError
-from service.protocols.base import Decoded
+from service.protocols.base import Decoded, limit_rows
 from service.protocols.tensors import BYTES, Spec, Tensor
 from service.settings import Settings
 
@@ -107,7 +106,7 @@ def _whole_rows(task: Task, tensor: Tensor, settings: Settings) -> Decoded:
     except InputError as error:
         field = error.field.replace("array", INPUT, 1)
         raise InputError(field, error.rule, error.received, error.remedy) from None
-    _limit_rows(len(rows), settings)
+    limit_rows(len(rows), settings)
     return Decoded(rows)
 
 
@@ -149,13 +148,8 @@ def _one_a_row(tensor: Tensor, settings: Settings) -> Any:
         raise InputError(
             tensor.name, "shape must be [n, 1] or [n]", f"shape {list(tensor.shape)}", "Send one value a row."
         )
-    _limit_rows(tensor.shape[0], settings)
+    limit_rows(tensor.shape[0], settings)
     return tensor.data if isinstance(tensor.data, list) else tensor.data.reshape(-1)
-
-
-def _limit_rows(count: int, settings: Settings) -> None:
-    if count > settings.max_request_rows:
-        raise TooLargeError(f"A request has at most {settings.max_request_rows} rows. Received: {count}. Split it.")
 
 
 def _category(field: Category, values: list[bytes] | NDArray[Any]) -> list[float]:

@@ -24,6 +24,7 @@ DTYPES = MappingProxyType(
 )
 """Datatype -> how an element lies in raw data; BYTES alone has a length before each element."""
 _MAX_AXES = 8
+_MAX_NAME = 200
 _LENGTH = struct.Struct("<I")
 
 
@@ -108,6 +109,8 @@ def raw_of(tensor: Tensor) -> bytes:
 
 def _checked(name: str, datatype: Any, shape: Any) -> tuple[tuple[int, ...], int]:
     """The shape, and how many elements it holds."""
+    if len(name) > _MAX_NAME:
+        raise InputError("inputs", f"a name has at most {_MAX_NAME} characters", shorten(name), "See the metadata.")
     if datatype != BYTES and (not isinstance(datatype, str) or datatype not in DTYPES):
         known = ", ".join((*sorted(DTYPES), BYTES))
         raise InputError(name, f"datatype must be one of {known}", shorten(datatype), "Convert the tensor.")

@@ -1,0 +1,42 @@
+"""Compressed bodies -> bytes, never more than a body may have."""
+
+import zlib
+from types import MappingProxyType
+
+from models.errors import DecodeError, shorten
+from service.errors import MediaTypeError, TooLargeError
+
+# zlib's window bits: 16 more for gzip's header, and zlib's own for "deflate" (RFC 9110, section 8.4.1).
+_WINDOW_BITS = MappingProxyType({b"gzip": 31, b"x-gzip": 31, b"deflate": 15})
+
+
+def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """``body`` as it was before the client compressed it. Takes a while: call it in a thread.
+
+    Args:
+        body: As received.
+        encoding: Value of ``Content-Encoding``.
+        limit: Most bytes that it may have; a bomb ends here, not in memory.
+
+    Raises:
+        MediaTypeError: Another encoding than gzip or deflate, or several.
+        DecodeError: Not of that encoding, or broken off.
+        TooLargeError: More than ``limit`` bytes.
+    """
+    name = encoding.strip().lower()
+    if name == b"identity":
+        return body
+    if name not in _WINDOW_BITS:
+        received = shorten(encoding.decode("latin-1"))
+        raise MediaTypeError(f"Content-Encoding must be gzip or deflate, one of them. Received: {received}.")
+    inflater = zlib.decompressobj(_WINDOW_BITS[name])
+    try:
+        found = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise DecodeError(f"body: not {name.decode()} ({error}). Check the compression.") from None
+    if len(found) > limit:
+        raise TooLargeError(f"A body has at most {limit} bytes, uncompressed. Received: more. Split the request.")
+    if not inflater.eof or inflater.unused_data:
+        rule = "breaks off" if not inflater.eof else "has bytes after its end"
+        raise DecodeError(f"body: the {name.decode()} data {rule}. Check that it was sent whole.")
+    return found
