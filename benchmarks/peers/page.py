@@ -1,10 +1,186 @@
 """The page of a record, its plots, and the record itself beside it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from benchmarks.peers import contenders as who
+from benchmarks.peers.capacity import BOUND_MS, STEPS
+from benchmarks.peers.figures import Level, capacities, levels, targets
+from benchmarks.peers.measure import OPEN_CONNECTIONS
+from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL
+from benchmarks.peers.plots import closed_loop, open_loop
 from benchmarks.peers.record import Record
+
+PICTURES = "performance"
+_MODELS = {
+    "dnn": "the shipped dense network: nearly all of its time is the path of a request",
+    "small": "a textbook's convolutional network that is kept in benchmarks/small",
+    "cnn": "the shipped convolutional network: nearly all of its time is the network",
+}
+_FORMATS = {"instances": "JSON", "npy": "npy", "png": "PNG", "v2 json": "v2 JSON", "v2 binary": "v2 binary"}
 
 
 def publish(record: Record, folder: Path) -> Path:
-    """Write the page; return its path."""
-    raise NotImplementedError
+    """Write performance.md, performance/*.png and performance/peers.json.
+
+    Returns:
+        The page.
+    """
+    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+    Record(folder / PICTURES / "peers.json", record.about, record.results).write()
+    lines = [*_head(record), *_verdicts(record), *_losses(record)]
+    for model, what in _MODELS.items():
+        lines += _model(record, model, what, folder)
+    lines += [*_workers(record), *_formats(record), *_problems(record)]
+    page = folder / "performance.md"
+    page.write_text("\n".join(lines) + "\n")
+    return page
+
+
+def _head(record: Record) -> list[str]:
+    about, preset = record.about, PRESETS[record.about["preset"]]
+    machine = about["machine"]
+    versions = [f"{name} {number}" for name, number in (machine["packages"] | about["peers"]).items()]
+    rounds = f"Medians of {preset.rounds} rounds of {preset.seconds:g} s" if preset.rounds > 1 else "One round"
+    return [
+        "# Performance",
+        "",
+        "keras-serving beside other servers that run the same ONNX graphs on the same machine in the same run. "
+        f"`make bench-peers{' ARGS=--quick' if about['preset'] == 'quick' else ''}` measures all of it again and "
+        "writes this page into reports/.",
+        "",
+        f"Measured {about['started']} on {machine['cores']} cores ({machine['cpu']}, Linux {about['kernel']}) that server "
+        f"and load shared, no GPU; load average before: {machine['load_before']:g}. Commit {about['commit']}"
+        + (f" with {about['changed_files']} files changed" if about["changed_files"] else "")
+        + f". Python {machine['python']}, {', '.join(versions)}.",
+        "",
+        f"{rounds}, the order of the servers turned round from one to the next, every server started anew for each. One "
+        "ONNX Runtime thread a process, one worker unless said otherwise. One picture of about 3 kB of JSON a request "
+        "unless said otherwise. Every answer was compared with the model's own outputs. keras-serving runs as shipped, with "
+        "all five models loaded and metrics, drift watch, limits and gRPC on; each of the others runs the one model, tuned "
+        "as its users would (benchmarks/peers/services), in an environment of its own. The bare ASGI handler is "
+        "keras-serving's work without any of its features under the same uvicorn, uvloop and httptools: the limit of this "
+        "stack. Triton is the server binary of the package nvidia-pytriton, whose only backend is Python.",
+        "",
+    ]
+
+
+def _verdicts(record: Record) -> list[str]:
+    rows = [f"| {t.name} | {t.required} | {t.measured} | {'met' if t.met else '**missed**'} |" for t in targets(record)]
+    return ["## Targets", "", "| what | required | measured | |", "|---|---|---|---|", *rows, ""]
+
+
+def _losses(record: Record) -> list[str]:
+    """Wherever another server (the limit apart) was faster than ours."""
+    lost = []
+    for model in _MODELS:
+        found = levels(record, "closed", model)
+        for connections, ours in found.get(who.OURS, {}).items():
+            for name, peer in found.items():
+                share = ours["requests_per_s"] / peer.get(connections, ours)["requests_per_s"]
+                if name != who.LIMIT and share < 1:
+                    lost.append(f"- {model}, {connections} connections: {share:.0%} of {name}'s requests/s.")
+        rates = {name: result["rate"] for name, result in capacities(record, model).items()}
+        for name, rate in rates.items():
+            if name != who.LIMIT and rate > rates.get(who.OURS, rate):
+                share = rates[who.OURS] / rate
+                lost.append(f"- {model}, open loop: {share:.0%} of {name}'s highest rate.")
+    return ["## Where keras-serving is slower", "", *(lost or ["- Nowhere in this run."]), ""]
+
+
+def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
+    found = levels(record, "closed", model)
+    if not found:
+        return []
+    found = {name: found[name] for name in ALL if name in found}
+    closed_loop(model, found, folder / PICTURES / f"{model}-closed.png")
+    first = [results[0] for results in record.of("closed", model).values()]
+    ready = dict(zip(record.of("closed", model), first, strict=True))
+    connections = list(next(iter(found.values())))
+    head = " | ".join(f"{count}" for count in connections)
+    lines = [
+        f"## {model}: {what}",
+        "",
+        "Closed loop: each connection has one request under way. Cells: requests/s; p50 / p99 ms.",
+        "",
+        f"| server | {head} | first answer s | RSS MB |",
+        "|---|" + "---|" * (len(connections) + 2),
+    ]
+    for name, level in found.items():
+        cells = " | ".join(_cell(level.get(count)) for count in connections)
+        lines.append(f"| {name} | {cells} | {ready[name]['ready_s']:.1f} | {ready[name]['memory']['rss_mb']:.0f} |")
+    lines += ["", f"![{model}: throughput and p99 over connections]({PICTURES}/{model}-closed.png)", ""]
+    return [*lines, *_open(record, model, folder)]
+
+
+def _cell(level: Level | None) -> str:
+    if level is None:
+        return "-"
+    problems = int(level["wrong"] + level["refused"] + level["broken"])
+    bad = f" ({problems} not answered rightly)" if problems else ""
+    return f"{level['requests_per_s']:,.0f}; {level['p50_ms']:.1f} / {level['p99_ms']:.1f}{bad}"
+
+
+def _open(record: Record, model: str, folder: Path) -> list[str]:
+    found = capacities(record, model)
+    if not found:
+        return []
+    open_loop(model, found, folder / PICTURES / f"{model}-open.png")
+    preset = PRESETS[record.about["preset"]]
+    lines = [
+        f"Open loop: requests arrive at random (Poisson) over {OPEN_CONNECTIONS} connections, whether or not earlier ones "
+        f"are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} ms and no "
+        f"error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in steps of "
+        f"1/{STEPS} of the server's closed-loop peak.",
+        "",
+        "| server | requests/s | next rate, which did not hold | runs | repeated: the generator lagged |",
+        "|---|---|---|---|---|",
+    ]
+    for name, result in found.items():
+        rate, above = result["rate"], result["rate"] + result["step"]
+        held = f"{rate:,.0f}" if rate else "none"
+        lines.append(f"| {name} | {held} | {above:,.0f} | {len(result['probes'])} | {result['discarded']} |")
+    return [*lines, "", f"![{model}: p99 over the offered rate]({PICTURES}/{model}-open.png)", ""]
+
+
+def _workers(record: Record) -> list[str]:
+    found = levels(record, "workers", WORKERS_MODEL)
+    if not found:
+        return []
+    connections = list(next(iter(found.values())))
+    lines = [f"## Two workers on two cores ({WORKERS_MODEL})", "", f"| server | {' | '.join(connections)} |"]
+    lines.append("|---|" + "---|" * len(connections))
+    lines += [f"| {n} | " + " | ".join(_cell(level.get(c)) for c in connections) + " |" for n, level in found.items()]
+    return [*lines, ""]
+
+
+def _formats(record: Record) -> list[str]:
+    found = levels(record, "formats", FORMAT_MODEL).get(who.OURS)
+    if not found:
+        return []
+    sizes: dict[str, Any] = record.of("formats", FORMAT_MODEL)[who.OURS][0]["runs"]
+    lines = [
+        f"## Formats ({FORMAT_MODEL}, {FORMAT_CONNECTIONS} connections, closed loop)",
+        "",
+        "| format | rows a request | bytes | requests/s | rows/s | p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, level in found.items():
+        name, rows = key.split("|")
+        rate, latency = level["requests_per_s"], f"{level['p50_ms']:.1f} | {level['p99_ms']:.1f}"
+        size = f"{sizes[key]['bytes']:,}"
+        lines.append(f"| {_FORMATS[name]} | {rows} | {size} | {rate:,.0f} | {rate * int(rows):,.0f} | {latency} |")
+    return [*lines, ""]
+
+
+def _problems(record: Record) -> list[str]:
+    errors = record.errors() | {
+        f"{key}: {name}": run["error"]
+        for key, result in record.results.items()
+        for name, run in result.get("runs", {}).items()
+        if "error" in run
+    }
+    if not errors:
+        return []
+    return ["## Not measured", "", *(f"- {key}: {json.dumps(error[:200])}" for key, error in errors.items())]

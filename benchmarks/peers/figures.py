@@ -1,0 +1,128 @@
+"""Medians over the rounds of a record, and the targets that they meet or miss."""
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from benchmarks.peers import contenders as who
+from benchmarks.peers.plans import FORMAT_MODEL, WORKERS_MODEL
+from benchmarks.peers.record import Record
+from benchmarks.report import Target
+
+Level = dict[str, float]
+"""``requests_per_s``, ``p50_ms`` and so on."""
+_FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "generator_cpu")
+_PROBLEMS = ("wrong", "refused", "broken")
+LEVEL_CONNECTIONS = 32
+_BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC)
+
+
+def _combined(runs: Iterable[Mapping[str, Any]]) -> Level:
+    """Median of each figure; problems are summed up."""
+    same = list(runs)
+    figures = {figure: median(run[figure] for run in same) for figure in _FIGURES}
+    return figures | {problem: sum(run[problem] for run in same) for problem in _PROBLEMS}
+
+
+def levels(record: Record, kind: str, model: str) -> dict[str, dict[str, Level]]:
+    """Contender -> its runs' names (connections, or format and rows) -> medians over the rounds."""
+    found = {}
+    for contender, rounds in record.of(kind, model).items():
+        names = [name for name, run in rounds[0]["runs"].items() if "error" not in run]
+        good = {
+            name: [r["runs"][name] for r in rounds if "error" not in r["runs"].get(name, {"error": ""})]
+            for name in names
+        }
+        found[contender] = {name: _combined(runs) for name, runs in good.items()}
+    return found
+
+
+def capacities(record: Record, model: str) -> dict[str, dict[str, Any]]:
+    """Contender -> what the search in open loop found."""
+    return {name: results[0] for name, results in record.of("open", model).items()}
+
+
+def targets(record: Record) -> list[Target]:
+    """The verdicts that the record allows; what was not measured is not judged."""
+    found = [
+        *_path_cost(record),
+        *_level_with_the_best(record),
+        *_capacity(record),
+        *_workers(record),
+        *_formats(record),
+    ]
+    problems = sum(
+        int(level[problem])
+        for kind, model in (("closed", "dnn"), ("closed", "small"), ("closed", "cnn"), ("workers", WORKERS_MODEL))
+        for level in levels(record, kind, model).get(who.OURS, {}).values()
+        for problem in _PROBLEMS
+    )
+    return [*found, Target("our answers wrong, refused or broken", "0", str(problems), problems == 0)]
+
+
+def _at_least(name: str, ratio: float, required: float, what: str) -> Target:
+    share = f"{ratio:.0%}" if required <= 1 else f"{ratio:.1f} x"
+    bound = f">= {required:.0%} of {what}" if required <= 1 else f">= {required:g} x {what}"
+    return Target(name, bound, share, ratio >= required)
+
+
+def _rate(found: dict[str, dict[str, Level]], contender: str, name: int | str) -> float | None:
+    level = found.get(contender, {}).get(str(name))
+    return level["requests_per_s"] if level else None
+
+
+def _path_cost(record: Record) -> list[Target]:
+    found = levels(record, "closed", "dnn")
+    ours = _rate(found, who.OURS, LEVEL_CONNECTIONS)
+    required = ((who.LIMIT, 0.85), (who.STOCK, 11.0), (who.LITSERVE, 9.0), (who.PLAIN, 4.0))
+    name = f"dnn, requests/s at {LEVEL_CONNECTIONS} connections"
+    rates = [(peer, share, _rate(found, peer, LEVEL_CONNECTIONS)) for peer, share in required]
+    return [_at_least(name, ours / rate, share, peer) for peer, share, rate in rates if ours and rate]
+
+
+def _level_with_the_best(record: Record) -> list[Target]:
+    found = levels(record, "closed", "small")
+    verdicts = []
+    for connections in found.get(who.OURS, {}):
+        peers = {peer: rate for peer in _BEST if (rate := _rate(found, peer, connections))}
+        ours = _rate(found, who.OURS, connections)
+        if ours and peers:
+            best = max(peers, key=peers.__getitem__)
+            name = f"small CNN, requests/s at {connections} connections"
+            verdicts.append(_at_least(name, ours / peers[best], 1.0, f"the best of Triton and mosec ({best})"))
+    return verdicts
+
+
+def _capacity(record: Record) -> list[Target]:
+    rates = {name: result["rate"] for name, result in capacities(record, "small").items()}
+    name, ours = "small CNN, open-loop capacity", rates.get(who.OURS)
+    peers = {peer: rates[peer] for peer in _BEST if rates.get(peer)}
+    verdicts = []
+    if ours is not None and peers:
+        best = max(peers, key=peers.__getitem__)
+        verdicts.append(_at_least(name, ours / peers[best], 1.0, f"the best of Triton and mosec ({best})"))
+    if ours is not None and rates.get(who.STOCK):
+        verdicts.append(_at_least(name, ours / rates[who.STOCK], 25.0, who.STOCK))
+    return verdicts
+
+
+def _workers(record: Record) -> list[Target]:
+    found = levels(record, "workers", WORKERS_MODEL)
+    verdicts = []
+    for connections in found.get(who.OURS, {}):
+        ours, mosec = (_rate(found, name, connections) for name in (who.OURS, who.MOSEC))
+        if ours and mosec:
+            name = f"small CNN, two workers, requests/s at {connections} connections"
+            verdicts.append(_at_least(name, ours / mosec, 1.0, "mosec with two"))
+    return verdicts
+
+
+def _formats(record: Record) -> list[Target]:
+    found = levels(record, "formats", FORMAT_MODEL)
+    json_rate = _rate(found, who.OURS, "instances|1")
+    rates = {name: rate for name in ("npy", "v2 binary") if (rate := _rate(found, who.OURS, f"{name}|1"))}
+    if not json_rate or not rates:
+        return []
+    best = max(rates, key=rates.__getitem__)
+    name = f"dnn, npy or v2 binary (best: {best}), requests/s at {LEVEL_CONNECTIONS} connections"
+    return [_at_least(name, rates[best] / json_rate, 1.3, "our JSON")]
