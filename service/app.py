@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from importlib import import_module
 from types import FrameType
@@ -115,25 +116,30 @@ class KerasServing:
         if runtime is None:
             raise RuntimeError("KerasServing runs inside a BentoML server: start it with `keras-serving serve`.")
         self.runtime: Runtime = runtime
+        self._grpc: GrpcServer | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin loading, and drain on SIGTERM before uvicorn stops."""
-        self._grpc: GrpcServer | None = None
-        self._opening: asyncio.Task[None] | None = None
         self.runtime.start()
         loop = asyncio.get_running_loop()
+        if self.runtime.settings.grpc_port:
+            self.runtime.opening = True
+            self._opening = loop.create_task(self._open_grpc(), name="grpc")
         stop = signal.getsignal(signal.SIGTERM)
+
+        def end(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
+            self.runtime.stopping = True
+            stop(number, frame)
 
         def drain(number: int, frame: FrameType | None) -> None:
             if self.runtime.draining or not callable(stop):
-        if self.runtime.settings.grpc_port:
-            self._opening = loop.create_task(self._open_grpc(), name="grpc")
                 return
             self.runtime.draining = True
             seconds = self.runtime.settings.drain_s
             logger.info("SIGTERM: not ready any more; still answering for %g s", seconds)
-            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+            loop.call_soon_threadsafe(loop.call_later, seconds, end, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
 
@@ -146,20 +152,22 @@ class KerasServing:
             await self._grpc.stop()
         await self.runtime.close()
 
+    async def _open_grpc(self) -> None:
+        """Listen for gRPC too. Beside the models' loading, as its import takes a while."""
+        try:
+            server = (await asyncio.to_thread(import_module, "service.grpc_server")).GrpcServer(self.runtime)
+            logger.info("gRPC at port %d", await server.start())
+            self._grpc = server
+        except (ImportError, RuntimeError) as error:
+            # HTTP goes on: nothing of it depends on this.
+            logger.error("this worker has no gRPC: %s", error)  # noqa: TRY400
+        finally:
+            self.runtime.opening = False
+
     @bentoml.api
     async def predict(self, model: str, instances: list[Any]) -> dict[str, Any]:
         """The answer of POST /predict/{model}, from the same queue, for BentoML's clients."""
         import orjson
-    async def _open_grpc(self) -> None:
-        """Listen for gRPC too. Beside the models' loading, as its import takes a while."""
-        server = (await asyncio.to_thread(import_module, "service.grpc_server")).GrpcServer(self.runtime)
-        try:
-            logger.info("gRPC at port %d", await server.start())
-        except RuntimeError as error:
-            logger.error("this worker has no gRPC: %s", error)  # noqa: TRY400
-        else:
-            self._grpc = server
-
 
         from service.inference import infer
         from service.protocols import native

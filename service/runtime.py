@@ -22,6 +22,7 @@ class Runtime:
     """Settings, loader and metrics of a worker, and what it is doing now.
 
     Attributes:
+        opening: Whether a way in is not open yet.
         inflight: Predictions being worked on.
         draining: Whether SIGTERM has come: still answering, but not ready any more.
     """
@@ -30,6 +31,7 @@ class Runtime:
     metrics: Metrics
     loader: Loader
     vitals: Vitals
+    opening: bool = False
     inflight: int = 0
     draining: bool = False
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -58,8 +60,8 @@ class Runtime:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests should come here: loaded, at least one model served, not draining."""
-        return self.loader.ready and bool(self.loader.served) and not self.draining
+        """Whether new requests should come here: open, loaded, at least one model served, not draining."""
+        return not self.opening and self.loader.ready and bool(self.loader.served) and not self.draining
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
