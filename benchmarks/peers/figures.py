@@ -28,11 +28,11 @@ def levels(record: Record, kind: str, model: str) -> dict[str, dict[str, Level]]
     """Contender -> its runs' names (connections, or format and rows) -> medians over the rounds."""
     found = {}
     for contender, rounds in record.of(kind, model).items():
-        names = [name for name, run in rounds[0]["runs"].items() if "error" not in run]
-        good = {
-            name: [r["runs"][name] for r in rounds if "error" not in r["runs"].get(name, {"error": ""})]
-            for name in names
-        }
+        good: dict[str, list[Mapping[str, Any]]] = {}
+        for one in rounds:
+            for name, run in one["runs"].items():
+                if "error" not in run:
+                    good.setdefault(name, []).append(run)
         found[contender] = {name: _combined(runs) for name, runs in good.items()}
     return found
 
@@ -60,8 +60,13 @@ def targets(record: Record) -> list[Target]:
     return [*found, Target("our answers wrong, refused or broken", "0", str(problems), problems == 0)]
 
 
+def connections_of(count: int | str) -> str:
+    """For people."""
+    return f"{count} connection{'' if str(count) == '1' else 's'}"
+
+
 def _at_least(name: str, ratio: float, required: float, what: str) -> Target:
-    share = f"{ratio:.0%}" if required <= 1 else f"{ratio:.1f} x"
+    share = f"{ratio:.1%}" if required <= 1 else f"{ratio:.1f} x"
     bound = f">= {required:.0%} of {what}" if required <= 1 else f">= {required:g} x {what}"
     return Target(name, bound, share, ratio >= required)
 
@@ -75,7 +80,7 @@ def _path_cost(record: Record) -> list[Target]:
     found = levels(record, "closed", "dnn")
     ours = _rate(found, who.OURS, LEVEL_CONNECTIONS)
     required = ((who.LIMIT, 0.85), (who.STOCK, 11.0), (who.LITSERVE, 9.0), (who.PLAIN, 4.0))
-    name = f"dnn, requests/s at {LEVEL_CONNECTIONS} connections"
+    name = f"dnn, requests/s, {connections_of(LEVEL_CONNECTIONS)}"
     rates = [(peer, share, _rate(found, peer, LEVEL_CONNECTIONS)) for peer, share in required]
     return [_at_least(name, ours / rate, share, peer) for peer, share, rate in rates if ours and rate]
 
@@ -88,7 +93,7 @@ def _level_with_the_best(record: Record) -> list[Target]:
         ours = _rate(found, who.OURS, connections)
         if ours and peers:
             best = max(peers, key=peers.__getitem__)
-            name = f"small CNN, requests/s at {connections} connections"
+            name = f"small CNN, requests/s, {connections_of(connections)}"
             verdicts.append(_at_least(name, ours / peers[best], 1.0, f"the best of Triton and mosec ({best})"))
     return verdicts
 
@@ -112,7 +117,7 @@ def _workers(record: Record) -> list[Target]:
     for connections in found.get(who.OURS, {}):
         ours, mosec = (_rate(found, name, connections) for name in (who.OURS, who.MOSEC))
         if ours and mosec:
-            name = f"small CNN, two workers, requests/s at {connections} connections"
+            name = f"small CNN, two workers, requests/s, {connections_of(connections)}"
             verdicts.append(_at_least(name, ours / mosec, 1.0, "mosec with two"))
     return verdicts
 
@@ -124,5 +129,5 @@ def _formats(record: Record) -> list[Target]:
     if not json_rate or not rates:
         return []
     best = max(rates, key=rates.__getitem__)
-    name = f"dnn, npy or v2 binary (best: {best}), requests/s at {LEVEL_CONNECTIONS} connections"
+    name = f"dnn, npy or v2 binary (best: {best}), requests/s, {connections_of(LEVEL_CONNECTIONS)}"
     return [_at_least(name, rates[best] / json_rate, 1.3, "our JSON")]

@@ -109,7 +109,7 @@ class Bench:
                 for rows in ROWS:
                     contender = who.in_format(ours, name)
                     plan = plan_for(contender, asked, self._preset.seconds, rows)
-                    size = len(base64.b64decode(plan.bodies[0]))
+                    size = round(sum(len(base64.b64decode(body)) for body in plan.bodies) / len(plan.bodies))
                     plan = replace(plan, port=server.port, connections=FORMAT_CONNECTIONS)
                     try:
                         run = load(replace(plan, warm_up_s=self._preset.warm_up_s))

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
-from benchmarks.peers.figures import Level, capacities, levels, targets
+from benchmarks.peers.figures import Level, capacities, connections_of, levels, targets
 from benchmarks.peers.measure import OPEN_CONNECTIONS
 from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL
 from benchmarks.peers.plots import closed_loop, open_loop
@@ -50,18 +50,18 @@ def _head(record: Record) -> list[str]:
         f"`make bench-peers{' ARGS=--quick' if about['preset'] == 'quick' else ''}` measures all of it again and "
         "writes this page into reports/.",
         "",
-        f"Measured {about['started']} on {machine['cores']} cores ({machine['cpu']}, Linux {about['kernel']}) that server "
-        f"and load shared, no GPU; load average before: {machine['load_before']:g}. Commit {about['commit']}"
+        f"Measured {about['started']} on {machine['cores']} cores ({machine['cpu']}, Linux {about['kernel']}) that "
+        f"server and load shared, no GPU; load average before: {machine['load_before']:g}. Commit {about['commit']}"
         + (f" with {about['changed_files']} files changed" if about["changed_files"] else "")
         + f". Python {machine['python']}, {', '.join(versions)}.",
         "",
-        f"{rounds}, the order of the servers turned round from one to the next, every server started anew for each. One "
-        "ONNX Runtime thread a process, one worker unless said otherwise. One picture of about 3 kB of JSON a request "
-        "unless said otherwise. Every answer was compared with the model's own outputs. keras-serving runs as shipped, with "
-        "all five models loaded and metrics, drift watch, limits and gRPC on; each of the others runs the one model, tuned "
-        "as its users would (benchmarks/peers/services), in an environment of its own. The bare ASGI handler is "
-        "keras-serving's work without any of its features under the same uvicorn, uvloop and httptools: the limit of this "
-        "stack. Triton is the server binary of the package nvidia-pytriton, whose only backend is Python.",
+        f"{rounds}, the order of the servers turned round from one to the next, every server started anew for each. "
+        "One ONNX Runtime thread a process and one worker, unless said otherwise. One picture as about 3 kB of JSON a "
+        "request, unless said otherwise. Every answer was compared with the model's own outputs. keras-serving runs as "
+        "shipped, with all five models loaded and metrics, drift watch, limits and gRPC on; each of the others runs the "
+        "one model, tuned as its users would (benchmarks/peers/services), in an environment of its own. The bare ASGI "
+        "handler does keras-serving's work without any of its features under uvicorn, uvloop and httptools: the limit of "
+        "that stack. Triton is the server binary of the package nvidia-pytriton, whose only backend is Python.",
         "",
     ]
 
@@ -80,12 +80,12 @@ def _losses(record: Record) -> list[str]:
             for name, peer in found.items():
                 share = ours["requests_per_s"] / peer.get(connections, ours)["requests_per_s"]
                 if name != who.LIMIT and share < 1:
-                    lost.append(f"- {model}, {connections} connections: {share:.0%} of {name}'s requests/s.")
+                    lost.append(f"- {model}, {connections_of(connections)}: {share:.1%} of {name}'s requests/s.")
         rates = {name: result["rate"] for name, result in capacities(record, model).items()}
         for name, rate in rates.items():
             if name != who.LIMIT and rate > rates.get(who.OURS, rate):
                 share = rates[who.OURS] / rate
-                lost.append(f"- {model}, open loop: {share:.0%} of {name}'s highest rate.")
+                lost.append(f"- {model}, open loop: {share:.1%} of {name}'s highest rate.")
     return ["## Where keras-serving is slower", "", *(lost or ["- Nowhere in this run."]), ""]
 
 
@@ -129,9 +129,9 @@ def _open(record: Record, model: str, folder: Path) -> list[str]:
     open_loop(model, found, folder / PICTURES / f"{model}-open.png")
     preset = PRESETS[record.about["preset"]]
     lines = [
-        f"Open loop: requests arrive at random (Poisson) over {OPEN_CONNECTIONS} connections, whether or not earlier ones "
-        f"are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} ms and no "
-        f"error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in steps of "
+        f"Open loop: requests arrive at random (Poisson) over {OPEN_CONNECTIONS} connections, whether or not earlier "
+        f"ones are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} ms "
+        f"and no error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in steps of "
         f"1/{STEPS} of the server's closed-loop peak.",
         "",
         "| server | requests/s | next rate, which did not hold | runs | repeated: the generator lagged |",

@@ -6,25 +6,26 @@ from typing import Any
 from benchmarks.peers.capacity import BOUND_MS
 from benchmarks.peers.contenders import LIMIT, OURS
 from benchmarks.peers.figures import Level
+from benchmarks.peers.plans import ALL
 
 
-def _style(name: str, number: int) -> dict[str, Any]:
+def _style(name: str) -> dict[str, Any]:
     """Ours stands out, the limit is dashed, and the others keep their colour from plot to plot."""
     if name == OURS:
         return {"color": "black", "linewidth": 2.5, "zorder": 3}
     if name == LIMIT:
         return {"color": "black", "linestyle": "--", "linewidth": 1.2}
-    return {"color": f"C{number % 10}", "linewidth": 1.5}
+    return {"color": f"C{ALL.index(name) % 10}", "linewidth": 1.5}
 
 
 def closed_loop(model: str, found: dict[str, dict[str, Level]], path: Path) -> None:
     """Throughput and p99 over the number of connections."""
     figure, axes = _figure(2)
-    for number, (name, levels) in enumerate(found.items()):
+    for name, levels in found.items():
         connections = [int(count) for count in levels]
         for axis, key in zip(axes, ("requests_per_s", "p99_ms"), strict=True):
             values = [level[key] for level in levels.values()]
-            axis.plot(connections, values, marker="o", markersize=4, label=name, **_style(name, number))
+            axis.plot(connections, values, marker="o", markersize=4, label=name, **_style(name))
     for axis, label in zip(axes, ("correct answers a second", "p99, ms"), strict=True):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
@@ -40,18 +41,18 @@ def open_loop(model: str, found: dict[str, dict[str, Any]], path: Path) -> None:
     """p99 over the offered rate; runs that were given up lie on the upper edge."""
     figure, (axis,) = _figure(1)
     top = 10 * BOUND_MS
-    for number, (name, result) in enumerate(found.items()):
+    for name, result in found.items():
         worst: dict[float, float] = {}
         for probe in result["probes"]:
             failed = probe["given_up"] or probe["wrong"] + probe["refused"] + probe["broken"]
             p99 = top if failed else min(probe["p99_ms"], top)
             worst[probe["rate"]] = max(worst.get(probe["rate"], 0.0), p99)
         rates = sorted(worst)
-        style = _style(name, number)
+        style = _style(name)
         axis.plot(rates, [worst[rate] for rate in rates], marker="o", markersize=4, label=name, **style)
     axis.axhline(BOUND_MS, color="grey", linewidth=0.8)
     axis.set_yscale("log")
-    axis.set_xscale("log")
+    axis.set_xlim(left=0)
     axis.set_xlabel("offered requests a second (Poisson)")
     axis.set_ylabel("p99 from the scheduled time, ms")
     axis.set_title(f"{model}: open loop")
