@@ -15,7 +15,6 @@
 A missing number is NaN, a missing category empty. Knows no transport.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -114,7 +113,7 @@ def _from_columns(task: Records, tensors: Sequence[Tensor], settings: Settings) 
     """Rows from one tensor a column."""
     given = {tensor.name: tensor for tensor in tensors}
     _check_names(task, tensors, given)
-    count = math.prod(tensors[0].shape)
+    count = tensors[0].shape[0]
     rows = np.full((min(count, settings.max_request_rows), len(task.fields)), np.nan, np.float32)
     for i, field in enumerate(task.fields):
         if field.name not in given:
