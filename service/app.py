@@ -51,6 +51,7 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> "App":
         """The application of one worker process."""
+        from service.fast_lane import open_fast_lane
         from service.gateway import App, Gateway
         from service.routes import build_routes
         from service.runtime import Runtime
@@ -59,7 +60,10 @@ class FrontDoorService(Service[Any]):
         _configure_logging(settings.log_level)
         runtime = FrontDoorService.runtime = Runtime.create(settings, bentoml.server_context.worker_index or 1)
         runtime.loader.prepare()
-        return Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
+        gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
+        if settings.fast_lane:
+            open_fast_lane(gateway)
+        return gateway
 
     @property
     def openapi_spec(self) -> _Document:

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
         max_request_rows: Rows in one request; more are refused with 413.
         max_body_bytes: Request body; larger ones are refused with 413.
         max_picture_pixels: Width times height of one picture.
+        fast_lane: Whether small predictions go past uvicorn's general way of a request.
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
         poll_s: Interval at which the alias document is looked at. Seconds.
         retry_s: Wait before a version that failed to load is tried again. Seconds.
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=3001, ge=0, le=65535)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
+    fast_lane: bool = True
     inline_ms: float = Field(default=2.0, ge=0, le=1000)
     poll_s: float = Field(default=0.25, gt=0, le=60)
     retry_s: float = Field(default=30.0, gt=0, le=3600)

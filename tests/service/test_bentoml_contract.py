@@ -16,6 +16,7 @@ import pytest
 from _bentoml_sdk.service import Service
 from bentoml._internal.models import ModelStore
 
+from service.fast_lane import FastLane
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -24,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_bentoml_is_the_version_that_these_tests_were_written_for() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    (pinned,) = (line for line in dependencies if line.startswith("bentoml"))
-    assert pinned == f"bentoml=={version('bentoml')}"
+    for package in ("bentoml", "uvicorn"):
+        (pinned,) = (line for line in dependencies if line.startswith(package))
+        assert pinned == f"{package}=={version(package)}"
 
 
 def test_a_service_class_of_ours_makes_the_service() -> None:
@@ -72,6 +74,30 @@ def test_our_application_wraps_bentomls(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert callable(gateway._inner)
     assert FrontDoorService.runtime is not None
     assert KerasServing.openapi_spec.asdict()["openapi"] == "3.1.0"
+
+
+def test_the_server_that_bentoml_makes_takes_the_fast_lane_unless_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import uvicorn.config
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    from service.app import FrontDoorService, KerasServing
+
+    monkeypatch.setenv("SERVING_HOME", str(tmp_path))
+    monkeypatch.setattr(FrontDoorService, "runtime", None)
+    for switch in ("false", "true"):
+        monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", {"auto": "uvicorn.protocols.http.auto:AutoHTTPProtocol"})
+        monkeypatch.setenv("SERVING_FAST_LANE", switch)
+        gateway = KerasServing.to_asgi(is_main=True)
+        # As BentoML's worker makes it: with the application, and with no protocol named.
+        config = uvicorn.Config(app=gateway)
+        config.load()
+        chosen: Any = config.http_protocol_class
+        if switch == "false":
+            assert chosen is AutoHTTPProtocol
+        else:
+            assert (chosen.func, chosen.args) == (FastLane, (gateway,))
 
 
 def test_the_api_method_keeps_its_route_and_its_names() -> None:

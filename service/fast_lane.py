@@ -1,0 +1,220 @@
+"""HTTP for predictions, at a third of the cost that uvicorn's general way has.
+
+uvicorn makes an ASGI scope, a request cycle, an event and a timer for each request, and checks and writes its answer in
+two parts: 50 to 60 microseconds, where a prediction itself takes 40. A small POST to a prediction's path needs none of
+that: it is answered by `Gateway.reply` from the body as it came. Everything else (larger bodies, other paths and
+methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0) goes uvicorn's way, on the same connection.
+The parser is the same (llhttp), so both understand every request alike.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.gateway import Gateway, Request
+from service.protocols import native
+from service.protocols.base import HttpProtocol, Response
+
+logger = logging.getLogger(__name__)
+
+# Larger bodies are counted as they come in, and may be refused before they are complete. Bytes.
+_MAX_BODY: Final = 64 * 1024
+_UNUSUAL: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+
+
+class _Exchange:
+    """One request on the fast lane, with the members that `HttpToolsProtocol` looks at in its own request cycles."""
+
+    __slots__ = ("chunks", "disconnected", "keep_alive", "on_leave", "response_complete")
+
+    def __init__(self, on_leave: Callable[[], object]) -> None:
+        self.chunks: list[bytes] = []
+        self.disconnected = False
+        self.response_complete = False
+        self.keep_alive = True
+        self.on_leave = on_leave
+
+    @property
+    def message_event(self) -> "_Exchange":
+        """What uvicorn sets when the connection is lost."""
+        return self
+
+    def set(self) -> None:
+        """The connection is lost."""
+        if self.disconnected:
+            self.on_leave()
+
+
+class FastLane(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        gateway: Answers predictions.
+        arguments: As `HttpToolsProtocol` takes them.
+    """
+
+    def __init__(self, gateway: Gateway, /, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._gateway = gateway
+        # The request that the parser is in, where it is on the fast lane, and how it is to be answered.
+        self._exchange: _Exchange | None = None
+        self._protocol: HttpProtocol = native
+        self._length = 0
+        self._unusual = False
+        self._idle_since = 0.0
+
+    # The parser's callbacks, in their order.
+
+    def on_message_begin(self) -> None:
+        """A request begins; its scope is made where uvicorn's way turns out to be its own."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._exchange = None
+        self._length, self._unusual = 0, False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; notes what keeps a request from the fast lane."""
+        name = name.lower()
+        if name == b"content-length":
+            self._length = int(value)
+        elif name in _UNUSUAL:
+            self._unusual = True
+            self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Choose the lane."""
+        protocol = self._fast()
+        if protocol is not None:
+            self._protocol = protocol
+            self._exchange = self.cycle = _Exchange(self._gateway.client_left)  # type: ignore[assignment]
+            return
+        headers, url, expect = self.headers, self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expect
+        super().on_headers_complete()
+
+    def _fast(self) -> HttpProtocol | None:
+        """How the request that begins is to be answered, if it may take the fast lane."""
+        parser = self.parser
+        if (
+            self._unusual
+            or not 0 < self._length <= _MAX_BODY
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            # An earlier one on this connection is not answered yet: uvicorn keeps the order.
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return None
+        path = self.url.partition(b"?")[0]
+        return None if b"%" in path else self._gateway.protocol_of(path.decode("ascii"))
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._exchange is None:
+            super().on_body(body)
+        else:
+            self._exchange.chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        exchange = self._exchange
+        if exchange is None:
+            super().on_message_complete()
+            return
+        self._exchange = None
+        chunks = exchange.chunks
+        path, _, query = self.url.partition(b"?")
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        request = Request("POST", path.decode("ascii"), query, self.headers, body)
+        task = self.loop.create_task(self._answer(exchange, self._protocol, request))
+        # Nobody is there to read an answer any more: what is still queued is not computed.
+        exchange.on_leave = task.cancel
+
+    async def _answer(self, exchange: _Exchange, protocol: HttpProtocol, request: Request) -> None:
+        try:
+            response = await self._gateway.reply(protocol, request)
+            if self.flow.write_paused:
+                # A client that sends and does not read: no more of its requests until it does.
+                await self.flow.drain()
+            if response is None or self.transport.is_closing():
+                return
+            self.transport.write(self._message(exchange, response))
+        except Exception:
+            logger.exception("no answer to a request to %s", request.path[:80])
+            exchange.keep_alive = False
+        finally:
+            exchange.response_complete = True
+        if exchange.keep_alive:
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+    def _message(self, exchange: _Exchange, response: Response) -> bytes:
+        """The response as it goes out; ends the connection's life where a header says so."""
+        status, headers, body = response
+        content = [STATUS_LINE[status]]
+        if not exchange.keep_alive:
+            headers = [*headers, (b"connection", b"close")]
+        for name, value in (*self.server_state.default_headers, *headers):
+            content += (name, b": ", value, b"\r\n")
+            if name == b"connection":
+                exchange.keep_alive = False
+        head = b"".join(content)
+        if head.count(b"\n") != (len(content) + 3) // 4:
+            raise RuntimeError("a header has a line break in it")
+        return b"%b\r\n%b" % (head, body)
+
+    # One timer a connection, which looks how long it has been idle, and not one a request, cancelled by the next.
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = 0.0
+
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request of the pipeline, or idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for as long as it may."""
+        self.timeout_keep_alive_task = None
+        if not self._idle_since:
+            return  # The end of what is under way begins anew.
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again_in(left)
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+
+def open_fast_lane(gateway: Gateway) -> None:
+    """Let the uvicorn server that is made next in this process use the fast lane.
+
+    uvicorn looks its protocols up in this table; there is no other way to hand one to the server that BentoML makes.
+    tests/service/test_bentoml_contract.py pins it.
+    """
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(FastLane, gateway)  # type: ignore[assignment]
