@@ -4,12 +4,15 @@ BentoML's router, tracing and middleware cost more than a prediction does, so pr
 their path, our few other routes by an exact lookup, and everything else falls through.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from service.access import api_keys
+from service.deadlines import TIMEOUT_HEADER, deadline_of, in_time
+from service.details import DETAILS_HEADER, details
 from service.errors import (
     ClientDisconnectError,
     MethodError,
@@ -22,7 +25,7 @@ from service.errors import (
 from service.inference import admit, infer
 from service.metrics import UNMATCHED
 from service.protocols import native, openinference, tfserving
-from service.protocols.base import Headers, HttpProtocol, Question, Response
+from service.protocols.base import Answer, Headers, HttpProtocol, Pin, Question, Response
 from service.refusals import REASONS, count_refusal
 from service.request_id import RequestIds
 from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
@@ -141,24 +144,31 @@ class Gateway:
         name, served = "", None
         runtime.inflight += 1
         try:
-            question.content_type, length, wanted_id = _look_at(request.headers)
+            question.content_type, length, wanted_id, timeout, detailed = _look_at(request.headers)
             if wanted_id:
                 question.request_id = self._ids.choose(wanted_id.decode("latin-1"))
+            if timeout:
+                question.deadline = deadline_of(timeout, question.started or perf_counter())
             name, pin, question.parameters = protocol.address(request.path, request.query)
             if self._keys is not None:
                 self._keys.check(request.headers)
             if request.method != "POST":
                 raise MethodError(request.method, "POST")  # noqa: TRY301
             served = await admit(runtime, name, pin)
-            limit = runtime.settings.max_body_bytes
-            question.body = request.body or await _read_body(request.receive, length, limit)
-            answer = await infer(runtime, name, pin, question)
+            answering = self._read_and_infer(request, length, name, pin, question)
+            answer = await (answering if question.deadline is None else in_time(question.deadline, answering))
         except ClientDisconnectError:
-            runtime.metrics.disconnects.inc()
+            self.client_left()
             return None
+        except asyncio.CancelledError:
+            # The server cancels what nobody waits for any more.
+            self.client_left()
+            raise
         except Exception as error:
             response = protocol.problem(error, question.request_id)
             count_refusal(runtime, error, question, name, served, status=response[0])
+            if runtime.draining:
+                response[1].append((b"connection", b"close"))
             return response
         finally:
             runtime.inflight -= 1
@@ -168,10 +178,21 @@ class Gateway:
             (b"x-request-id", question.request_id.encode()),
             *answer.headers,
         ]
+        if detailed == b"1" or runtime.settings.response_details:
+            headers += details(answer)
         if runtime.draining:
             # So that no client sends its next request on a connection that is about to close.
             headers.append((b"connection", b"close"))
         return 200, headers, answer.body
+
+    async def _read_and_infer(
+        self, request: Request, length: int | None, name: str, pin: Pin | None, question: Question
+    ) -> Answer:
+        question.body = request.body
+        if not question.body:
+            question.body = await _read_body(request.receive, length, self._runtime.settings.max_body_bytes)
+            question.receive = request.receive
+        return await infer(self._runtime, name, pin, question)
 
 
 async def _answer(response: Response, send: Send) -> None:
@@ -180,9 +201,9 @@ async def _answer(response: Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes]:
-    """Content type, declared length and the client's request id."""
-    content_type, length, request_id = b"", None, b""
+def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes]:
+    """Content type, declared length, the client's request id, how long it waits, and whether it wants details."""
+    content_type, length, request_id, timeout, detailed = b"", None, b"", b"", b""
     for key, value in headers:
         if key == b"content-type":
             content_type = value
@@ -191,7 +212,11 @@ def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes]:
             length = int(value) if value.isdigit() else None
         elif key == b"x-request-id":
             request_id = value
-    return content_type, length, request_id
+        elif key == TIMEOUT_HEADER:
+            timeout = value
+        elif key == DETAILS_HEADER:
+            detailed = value
+    return content_type, length, request_id, timeout, detailed
 
 
 async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:

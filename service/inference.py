@@ -3,6 +3,8 @@
 from functools import partial
 from time import perf_counter
 
+from service.errors import NotReadyError
+from service.leaving import WATCHED_S, unless_left
 from service.protocols.base import Answer, Pin, Question
 from service.runtime import Runtime
 from service.served import Served
@@ -14,9 +16,11 @@ async def admit(runtime: Runtime, name: str, pin: Pin | None) -> Served:
 
     Raises:
         UnknownModelError: No such model or version.
-        NotReadyError: It is not loaded (yet).
-        QueueFullError: Not one more row fits into its queue.
+        NotReadyError: It is not loaded (yet), or the server is being stopped.
+        QueueFullError: Not one more row fits into its queue, or would wait for too long.
     """
+    if runtime.stopping:
+        raise NotReadyError("This server is being stopped. Send the request again, on a new connection.")
     if not runtime.loader.ready:
         # A worker in the place of a killed one gets its share of the connections at once.
         await runtime.loader.first_pass()
@@ -35,29 +39,38 @@ async def infer(runtime: Runtime, name: str, pin: Pin | None, question: Question
     served = runtime.loader.find(name, pin)
     if served.split is None or pin is not None:
         return await respond(served, question, runtime.settings)
-    return await served.split.answer(question.headers, partial(respond, question=question, settings=runtime.settings))
+    ask = partial(respond, question=question, settings=runtime.settings)
+    return await served.split.answer(question.headers, ask, question.deadline)
 
 
 async def respond(served: Served, question: Question, settings: Settings) -> Answer:
     """Decode, batch, encode: the answer of one version, which is held until it is given.
 
     Raises:
-        ServingError: The body cannot be read, a value breaks the schema, the queue is full, or the engine failed.
+        ServingError: The body cannot be read, a value breaks the schema, the queue is full, the engine failed, or
+            the question's deadline passed.
+        ClientDisconnectError: The sender left.
     """
     protocol, manifest = question.protocol, served.manifest
     served.users += 1
     decoding = perf_counter()
     try:
+        # The queue may have filled up while the body came in.
+        served.batcher.refuse_if_full()
         decoded = await protocol.decode(manifest, question, settings)
         decoded_at = perf_counter()
-        result = await served.batcher.submit(decoded.rows, question.deadline)
+        submitted = served.batcher.submit(decoded.rows, question.deadline)
+        if question.receive is None or served.batcher.expect(len(decoded.rows)) < WATCHED_S:
+            result = await submitted
+        else:
+            result = await unless_left(question.receive, submitted)
     except Exception:
         served.statistics.failed(perf_counter() - decoding)
         raise
     finally:
         served.users -= 1
-    encoding = perf_counter()
     served.metrics.predicted(manifest.task, result.outputs)
+    encoding = perf_counter()
     answer = protocol.encode(manifest, question, decoded, result.outputs)
     now = perf_counter()
     answer.version = manifest.version

@@ -25,6 +25,7 @@ class Runtime:
         opening: Whether a way in is not open yet.
         inflight: Predictions being worked on.
         draining: Whether SIGTERM has come: still answering, but not ready any more.
+        stopping: Whether the time of draining is over: what comes now is refused.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Runtime:
     opening: bool = False
     inflight: int = 0
     draining: bool = False
+    stopping: bool = False
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @classmethod

@@ -112,6 +112,7 @@ def load(store: Store, name: str, target: Target, settings: Settings, metrics: M
         engine,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
+        max_queue_s=settings.max_queue_s,
         seconds_per_row=latency_ms[1] / 1000,
     )
     served = Served(

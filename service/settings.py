@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC.
         max_batch_rows: Largest batch.
         max_queue_rows: Rows that may wait for one model; more are refused with 429.
+        max_queue_s: Longest wait that is expected of a request; more are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
         max_body_bytes: Request body; larger ones are refused with 413.
         max_picture_pixels: Width times height of one picture.
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
         api_keys: Any of them opens the prediction routes, comma-separated in the environment; empty for no keys.
         canary_timeout_s: Longest wait for a candidate's answer before production answers. Seconds.
         shadow_max_share: Largest share of one core for a worker's shadows.
+        response_details: Whether each answer has headers that say how it came about, asked for or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
         objective_latency_ms: Time within which `objective_success_ratio` of the requests are to be answered.
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     max_batch_rows: int = Field(default=64, ge=1, le=4096)
     max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
+    max_queue_s: float = Field(default=2.0, gt=0, le=3600)
     max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
     grpc_host: str = "127.0.0.1"
@@ -84,6 +87,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     canary_timeout_s: float = Field(default=1.0, gt=0, le=60)
     shadow_max_share: float = Field(default=0.25, gt=0, le=1)
+    response_details: bool = False
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=600)
     objective_latency_ms: float = 50.0

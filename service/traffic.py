@@ -67,8 +67,14 @@ class Split:
             place = int.from_bytes(blake2b(self._salt + key, digest_size=8).digest()) / 2**64
         return place * 100 < self.canary.percent
 
-    async def answer(self, headers: Headers, ask: Ask) -> Answer:
+    async def answer(self, headers: Headers, ask: Ask, deadline: float | None = None) -> Answer:
         """The answer of whichever version is to give it; of production where the candidate fails.
+
+        Args:
+            headers: Of the request.
+            ask: Gives the answer of one version.
+            deadline: Of the request, `time.perf_counter` seconds: the candidate has half the time until then, so that
+                production has some left.
 
         Raises:
             ServingError: Production cannot answer either.
@@ -78,14 +84,15 @@ class Split:
         # Held: it must be there to answer what the candidate fails, even if another version takes over meanwhile.
         self.production.users += 1
         try:
-            return await self._ask_candidate(ask)
+            return await self._ask_candidate(ask, deadline)
         finally:
             self.production.users -= 1
 
-    async def _ask_candidate(self, ask: Ask) -> Answer:
+    async def _ask_candidate(self, ask: Ask, deadline: float | None) -> Answer:
         started = perf_counter()
+        timeout_s = self._timeout_s if deadline is None else min(self._timeout_s, (deadline - started) / 2)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 answer = await ask(self.candidate)
         except ClientDisconnectError:
             raise
@@ -100,7 +107,7 @@ class Split:
             logger.warning("%s failed what production answered: %s", self._salt[:-1].decode(), error or "too late")
             self._on_failure()
             # A request that takes production as long is a long one, and says nothing of the candidate but its time.
-            long = isinstance(error, TimeoutError) and helped >= self._timeout_s
+            long = isinstance(error, TimeoutError) and helped >= timeout_s
             self._conclude(self._judge.candidate(took, failed=not long))
         else:
             self._conclude(self._judge.candidate(perf_counter() - started))

@@ -23,11 +23,12 @@ class Answer:
 
 @dataclass
 class Client:
-    """Sends requests to ``app``; `events` are what it received and sent."""
+    """Sends requests to ``app``; `sent` is what it sent; once `leave` is set the client goes away."""
 
     app: App
     chunks_read: int = 0
     sent: list[dict[str, Any]] = field(default_factory=list)
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(
         self,
@@ -38,6 +39,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         length: int | str | None = "true",
         leave_after: int | None = None,
+        whole: bool = True,
     ) -> Answer:
         """One request.
 
@@ -48,6 +50,7 @@ class Client:
             headers: Further headers.
             length: Content-Length: "true" for the real one of a whole body, None for none, else what is claimed.
             leave_after: Chunks after which the client goes away.
+            whole: Whether the last chunk says that it is the last.
         """
         path, _, query = url.partition("?")
         chunks = [body] if isinstance(body, bytes) else list(body)
@@ -77,10 +80,12 @@ class Client:
             if leave_after is not None and self.chunks_read >= leave_after:
                 return {"type": "http.disconnect"}
             if self.chunks_read >= len(chunks):
+                # As a server does: nothing more until the client leaves.
+                await self.leave.wait()
                 return {"type": "http.disconnect"}
             chunk = chunks[self.chunks_read]
             self.chunks_read += 1
-            return {"type": "http.request", "body": chunk, "more_body": self.chunks_read < len(chunks)}
+            return {"type": "http.request", "body": chunk, "more_body": not whole or self.chunks_read < len(chunks)}
 
         async def send(message: Any) -> None:
             self.sent.append(dict(message))

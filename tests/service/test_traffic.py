@@ -204,6 +204,21 @@ async def test_a_candidate_that_does_not_answer_in_time_is_helped_out_and_rolled
     let_go.set()
 
 
+async def test_of_a_requests_own_time_half_is_left_for_production(
+    start_runtime: StartRuntime, settings: Settings, candidate: str, production: str
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 60.0}))
+    loader = await begin(runtime, 50)
+    go = threading.Event()
+    Fails(loader.aliases["cars"]["candidate"], go)
+    body = json.dumps({"instances": [CAR]}).encode()
+    headers = JSON | {"x-request-timeout-ms": "1000"}
+    answers = [await client_of(runtime)("POST", "/predict/cars", body, headers=headers) for _ in range(2)]
+    go.set()
+    assert [answer.json["version"] for answer in answers] == [production] * 2
+    assert rendered(runtime.metrics)['serving_canary_failures_total{model="cars"}'] == 1
+
+
 async def test_a_slow_candidate_is_rolled_back_with_both_figures(
     start_runtime: StartRuntime, settings: Settings, store: Store, candidate: str
 ) -> None:
