@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from models.manifest import Manifest
 from models.task import Classes, ImageClassification
+from service.openapi_protocols import protocol_paths
 from service.schemas import instance, prediction
 
 _MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -189,6 +190,7 @@ def openapi_document(
             "parameters": [_MODEL_PARAMETER],
             **_get("What shadowing has shown of a model's candidate", obj, others=_problems("404", "503")),
         },
+        **protocol_paths(),
         **{f"/admin/models/{{model}}/{action}": _admin(action, kind) for action, kind in admin.items()},
         "/livez": _get("The process is alive", obj),
         "/readyz": _get(

@@ -11,7 +11,10 @@ from models.errors import InputError
 from models.task import ImageClassification, Number, SequenceForecast, Task
 from service.admin import ORDERS
 from service.openapi import openapi_document
+from service.openinference_routes import openinference_routes
+from service.protocols import openinference, tfserving
 from service.runtime import Runtime
+from service.tfserving_routes import tfserving_routes
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, example_of, rows_of
 from tests.conftest import MakeBundle
 from tests.service.asgi import Client
@@ -88,6 +91,12 @@ async def test_every_route_of_the_service_is_described(client: Client) -> None:
     not_for_people = {"/schema.json", "/docs.json", "/static_content"}
     assert (_OWNED | set(_BENTOML) | {"/models/{model}", "/models/{model}/compare"}) - not_for_people <= described
     assert {"/predict/cars", "/predict/clothes", "/predict/heat"} <= described
+
+
+async def test_every_route_of_the_other_protocols_is_described(runtime: Runtime) -> None:
+    described = set(openapi_document([])["paths"])
+    routes = {route.path for route in (*openinference_routes(runtime), *tfserving_routes(runtime))} - {"/v2/"}
+    assert {openinference.ROUTE, tfserving.ROUTE} | routes <= described
 
 
 async def test_the_served_document_is_valid_and_its_examples_are_answered_as_it_says(
