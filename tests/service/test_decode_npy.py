@@ -50,6 +50,16 @@ def test_what_numpy_saved_comes_back_in_native_byte_order(array: np.ndarray) -> 
     assert found.dtype.isnative
 
 
+def test_one_header_is_never_taken_for_another() -> None:
+    arrays_ = [
+        np.arange(12, dtype=dtype).reshape(shape) for dtype in ("u1", "<i4", "<f4") for shape in ((3, 4), (4, 3))
+    ]
+    for array in (*arrays_, *arrays_):
+        found = decode_npy(saved(array))
+        assert (found.dtype, found.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found, array)
+
+
 def test_fortran_order_comes_back_in_its_places() -> None:
     array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     np.testing.assert_array_equal(decode_npy(saved(array)), array)
