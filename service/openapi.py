@@ -191,6 +191,10 @@ def openapi_document(
             **_get("What shadowing has shown of a model's candidate", obj, others=_problems("404", "503")),
         },
         **protocol_paths(),
+        "/models/{model}/drift": {
+            "parameters": [_MODEL_PARAMETER],
+            **_get("How far a model's traffic moved from its training", obj, others=_problems("404", "503")),
+        },
         **{f"/admin/models/{{model}}/{action}": _admin(action, kind) for action, kind in admin.items()},
         "/livez": _get("The process is alive", obj),
         "/readyz": _get(

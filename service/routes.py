@@ -12,6 +12,7 @@ from starlette.routing import Route
 from models.errors import ServingError
 from service.admin import ADMIN_ROUTE, ORDERS, Admin
 from service.comparison import comparison
+from service.drift_report import drift_document
 from service.errors import MethodError, NotReadyError, form_of
 from service.loader import Loader
 from service.openapi import openapi_document
@@ -32,6 +33,7 @@ _BENTOML = ("/predict", "/schema.json", "/docs.json", "/static_content")
 DESCRIPTIONS = frozenset(_BENTOML[1:])
 """Those of BentoML's routes that only describe: open whatever the API keys."""
 _COMPARE_ROUTE = "/models/{model}/compare"
+_DRIFT_ROUTE = "/models/{model}/drift"
 
 _DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -71,6 +73,8 @@ def owned(path: str, *, admin: bool = False) -> str | None:
             return _MODEL_ROUTE
         if path.count("/") == 3 and path.endswith("/compare"):
             return _COMPARE_ROUTE
+        if path.count("/") == 3 and path.endswith("/drift"):
+            return _DRIFT_ROUTE
     if path.startswith(("/v1/", "/v2")):
         return tfserving_route(path) or openinference_route(path)
     if admin and path.startswith("/admin/models/") and path.count("/") == 4:
@@ -203,6 +207,12 @@ def build_routes(runtime: Runtime) -> Starlette:
         runtime.measure()
         return json_response(await asyncio.to_thread(comparison, runtime, name))
 
+    async def drift(request: Request) -> Response:
+        name = request.path_params["model"]
+        loader.find(name)
+        await runtime.drift.turn()
+        return json_response(drift_document(name, loader.named(name)))
+
     def openapi(_: Request) -> Response:
         return json_response(api_of(runtime))
 
@@ -236,6 +246,7 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/models", quick(models)),
             Route(_MODEL_ROUTE, quick(model)),
             Route(_COMPARE_ROUTE, compare),
+            Route(_DRIFT_ROUTE, drift),
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),
             *openinference_routes(runtime),

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from models.store import Store
+from service.drift_watch import DriftWatch
 from service.loader import Loader
 from service.metrics import Metrics
 from service.settings import Settings
@@ -26,6 +27,7 @@ class Runtime:
         inflight: Predictions being worked on.
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
+        drift: Compares the traffic with the training.
     """
 
     settings: Settings
@@ -36,7 +38,11 @@ class Runtime:
     inflight: int = 0
     draining: bool = False
     stopping: bool = False
+    drift: DriftWatch = field(init=False)
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.drift = DriftWatch(self.loader, self.metrics)
 
     @classmethod
     def create(cls, settings: Settings, worker: int = 1) -> "Runtime":
@@ -48,10 +54,12 @@ class Runtime:
     def start(self) -> None:
         """Begin loading models; returns at once."""
         self.loader.start()
+        self.drift.start()
         self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="metrics")
 
     async def close(self) -> None:
         """Release everything."""
+        await self.drift.close()
         await self.loader.close()
         if self._flusher is not None:
             self._flusher.cancel()
