@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         api_keys: Any of them opens the prediction routes, comma-separated in the environment; empty for no keys.
         canary_timeout_s: Longest wait for a candidate's answer before production answers. Seconds.
         shadow_max_share: Largest share of one core for a worker's shadows.
+        drift: Whether requests and answers are compared with the reference statistics of the training.
+        drift_half_life_rows: After so many rows a row counts half.
+        drift_min_rows: Rows before drift is spoken of.
         response_details: Whether each answer has headers that say how it came about, asked for or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
@@ -71,13 +74,13 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     threads: int = Field(default=1, ge=1, le=256)
     workers: int = Field(default=1, ge=1, le=64)
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = Field(default=3001, ge=0, le=65535)
     max_batch_rows: int = Field(default=64, ge=1, le=4096)
     max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
     max_queue_s: float = Field(default=2.0, gt=0, le=3600)
     max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
-    grpc_host: str = "127.0.0.1"
-    grpc_port: int = Field(default=3001, ge=0, le=65535)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
     fast_lane: bool = True
     inline_ms: float = Field(default=2.0, ge=0, le=1000)
@@ -87,6 +90,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     canary_timeout_s: float = Field(default=1.0, gt=0, le=60)
     shadow_max_share: float = Field(default=0.25, gt=0, le=1)
+    drift: bool = True
+    drift_half_life_rows: int = Field(default=1000, ge=10, le=10_000_000)
+    drift_min_rows: int = Field(default=200, ge=10, le=10_000_000)
     response_details: bool = False
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=600)
