@@ -190,11 +190,22 @@ def openapi_document(
             "parameters": [_MODEL_PARAMETER],
             **_get("What shadowing has shown of a model's candidate", obj, others=_problems("404", "503")),
         },
-        **protocol_paths(),
         "/models/{model}/drift": {
             "parameters": [_MODEL_PARAMETER],
             **_get("How far a model's traffic moved from its training", obj, others=_problems("404", "503")),
         },
+        "/models/{model}/prepared": {
+            "parameters": [_MODEL_PARAMETER],
+            "post": {
+                "summary": "A picture as the model sees it, in its size and colours",
+                "requestBody": {
+                    "required": True,
+                    "content": {kind: {"schema": {}} for kind in ("image/png", "image/jpeg")},
+                },
+                "responses": {"200": _reply("The prepared picture.", {}, "image/png"), **_problems(*_PREDICT)},
+            },
+        },
+        **protocol_paths(),
         **{f"/admin/models/{{model}}/{action}": _admin(action, kind) for action, kind in admin.items()},
         "/livez": _get("The process is alive", obj),
         "/readyz": _get(
@@ -204,7 +215,8 @@ def openapi_document(
         "/metrics": _get("Metrics in Prometheus's text format, summed over the workers", text, "text/plain"),
         "/openapi.json": _get("This document", obj),
         "/docs": _get("This document as a page", text, "text/html"),
-        "/": {"get": {"summary": "Leads to /docs", "responses": {"307": {"description": "To /docs."}}}},
+        "/live.json": _get("What the page at / shows of the last ten minutes, summed over the workers", obj),
+        "/": _get("The page on which to look at the models and try them", text, "text/html"),
     }
     detail = dict.fromkeys(("field", "rule", "received", "remedy"), text)
     return {

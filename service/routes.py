@@ -6,7 +6,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from models.errors import ServingError
@@ -17,6 +17,8 @@ from service.errors import MethodError, NotReadyError, form_of
 from service.loader import Loader
 from service.openapi import openapi_document
 from service.openinference_routes import openinference_route, openinference_routes
+from service.pages import FILE_ROUTE, LIVE_ROUTE, page_routes
+from service.prepared import PREPARED_ROUTE, prepared_route
 from service.protocols.native import media_types
 from service.replies import json_response
 from service.runtime import Runtime
@@ -26,7 +28,7 @@ from service.tfserving_routes import tfserving_route, tfserving_routes
 REQUEST_ID = "serving.request_id"
 """Key of the request id in an ASGI scope."""
 
-_OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs"})
+_OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs", LIVE_ROUTE})
 _MODEL_ROUTE = "/models/{model}"
 # BentoML's own: they fall through, and have a name in the metrics.
 _BENTOML = ("/predict", "/schema.json", "/docs.json", "/static_content")
@@ -75,6 +77,10 @@ def owned(path: str, *, admin: bool = False) -> str | None:
             return _COMPARE_ROUTE
         if path.count("/") == 3 and path.endswith("/drift"):
             return _DRIFT_ROUTE
+        if path.count("/") == 3 and path.endswith("/prepared"):
+            return PREPARED_ROUTE
+    if path.startswith("/web/"):
+        return FILE_ROUTE
     if path.startswith(("/v1/", "/v2")):
         return tfserving_route(path) or openinference_route(path)
     if admin and path.startswith("/admin/models/") and path.count("/") == 4:
@@ -219,9 +225,6 @@ def build_routes(runtime: Runtime) -> Starlette:
     def docs(_: Request) -> Response:
         return HTMLResponse(_DOCS_PAGE, headers=_DOCS_HEADERS)
 
-    def index(_: Request) -> Response:
-        return RedirectResponse("/docs")
-
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):  # Starlette's way to say that a route has no such method.
             error = MethodError(request.method, (error.headers or {}).get("Allow", "GET"))
@@ -238,7 +241,7 @@ def build_routes(runtime: Runtime) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/", quick(index)),
+            *page_routes(runtime),
             Route("/livez", quick(livez)),
             Route("/healthz", quick(livez)),
             Route("/readyz", quick(readyz)),
@@ -247,6 +250,7 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route(_MODEL_ROUTE, quick(model)),
             Route(_COMPARE_ROUTE, compare),
             Route(_DRIFT_ROUTE, drift),
+            prepared_route(runtime),
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),
             *openinference_routes(runtime),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.store import Store
 from service.drift_watch import DriftWatch
+from service.live import LiveRecorder, directory_of_workers
 from service.loader import Loader
 from service.metrics import Metrics
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Runtime:
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
+        live: Writes what the page at ``/`` shows.
     """
 
     settings: Settings
@@ -39,10 +41,12 @@ class Runtime:
     draining: bool = False
     stopping: bool = False
     drift: DriftWatch = field(init=False)
+    live: LiveRecorder = field(init=False)
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
+        self.live = LiveRecorder(self.metrics, directory_of_workers())
 
     @classmethod
     def create(cls, settings: Settings, worker: int = 1) -> "Runtime":
@@ -89,3 +93,4 @@ class Runtime:
             self.vitals.measure(loop.time() - due)
             self.measure()
             self.metrics.flush()
+            self.live.record({name: served.manifest.version for name, served in self.loader.served.items()})

@@ -153,11 +153,6 @@ async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, run
     assert found['serving_model_reloads_total{model="cars",result="success"}'] == 1
 
 
-async def test_the_root_leads_to_the_documentation(client: Client) -> None:
-    answer = await client("GET", "/")
-    assert (answer.status, answer.headers["location"]) == (307, "/docs")
-
-
 async def test_the_documentation_page_loads_nothing_from_elsewhere(client: Client) -> None:
     answer = await client("GET", "/docs")
     assert answer.status == 200
@@ -177,6 +172,10 @@ async def test_the_documentation_page_loads_nothing_from_elsewhere(client: Clien
         ("/models/cars", "/models/{model}"),
         ("/models/", "/models/{model}"),
         ("/models/cars/x", None),
+        ("/models/cars/prepared", "/models/{model}/prepared"),
+        ("/web/page.js", "/web/{file}"),
+        ("/web/a/b", "/web/{file}"),
+        ("/live.json", "/live.json"),
         ("/livez/", None),
         ("/predict", None),
         ("/LIVEZ", None),
