@@ -63,8 +63,7 @@ def measure(contender: Contender, plan: Plan) -> Round:
     """One round of one contender."""
     with running(contender) as server:
         checker = Checker(plan)
-        first = base64.b64decode(plan.bodies[0])
-        ready_s = server.wait_for(first, dict(plan.headers), lambda body: checker.wrong(0, body))
+        ready_s = server.wait_for(plan.first(), dict(plan.headers), lambda body: checker.wrong(0, body))
         runs = []
         for connections in CONNECTIONS:
             run = load(Plan(**{**asdict(plan), "port": server.port, "connections": connections}))

@@ -1,5 +1,6 @@
 """What the load generator is asked to do, and what it reports."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -43,6 +44,10 @@ class Plan:
             raise ValueError("seconds must be above 0 and at most 600, connections from 1 to 1024")
         if not self.bodies or len(self.bodies) != len(self.expected):
             raise ValueError("there must be at least one body, and expected numbers for each")
+
+    def first(self) -> bytes:
+        """The first body."""
+        return base64.b64decode(self.bodies[0])
 
 
 @dataclass(frozen=True)

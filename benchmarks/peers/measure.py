@@ -75,8 +75,7 @@ class Bench:
         """A fresh server that has answered once, and how long that took."""
         checker = Checker(plan)
         with running(contender) as server:
-            first = base64.b64decode(plan.bodies[0])
-            yield server, server.wait_for(first, dict(plan.headers), lambda body: checker.wrong(0, body))
+            yield server, server.wait_for(plan.first(), dict(plan.headers), lambda body: checker.wrong(0, body))
 
     def _levels(self, contender: Contender, asked: Pictures, connections: tuple[int, ...]) -> dict[str, Any]:
         plan = replace(plan_for(contender, asked, self._preset.seconds), warm_up_s=self._preset.warm_up_s)

@@ -56,12 +56,13 @@ def _head(record: Record) -> list[str]:
         + f". Python {machine['python']}, {', '.join(versions)}.",
         "",
         f"{rounds}, the order of the servers turned round from one to the next, every server started anew for each. "
-        "One ONNX Runtime thread a process and one worker, unless said otherwise. One picture as about 3 kB of JSON a "
-        "request, unless said otherwise. Every answer was compared with the model's own outputs. keras-serving runs as "
-        "shipped, with all five models loaded and metrics, drift watch, limits and gRPC on; each of the others runs the "
-        "one model, tuned as its users would (benchmarks/peers/services), in an environment of its own. The bare ASGI "
-        "handler does keras-serving's work without any of its features under uvicorn, uvloop and httptools: the limit of "
-        "that stack. Triton is the server binary of the package nvidia-pytriton, whose only backend is Python.",
+        "One ONNX Runtime thread a process and one worker, unless said otherwise. One picture as about 3 kB of "
+        "JSON a request, unless said otherwise. Every answer was compared with the model's own outputs. keras- "
+        "serving runs as shipped, with all five models loaded and metrics, drift watch, limits and gRPC on; each "
+        "of the others runs the one model, tuned as its users would (benchmarks/peers/services), in an environment "
+        "of its own. The bare ASGI handler does keras-serving's work without any of its features under uvicorn, "
+        "uvloop and httptools: the limit of that stack. Triton is the server binary of the package nvidia- "
+        "pytriton, whose only backend is Python.",
         "",
     ]
 
@@ -130,9 +131,9 @@ def _open(record: Record, model: str, folder: Path) -> list[str]:
     preset = PRESETS[record.about["preset"]]
     lines = [
         f"Open loop: requests arrive at random (Poisson) over {OPEN_CONNECTIONS} connections, whether or not earlier "
-        f"ones are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} ms "
-        f"and no error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in steps of "
-        f"1/{STEPS} of the server's closed-loop peak.",
+        f"ones are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} "
+        f"ms and no error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in "
+        f"steps of 1/{STEPS} of the server's closed-loop peak.",
         "",
         "| server | requests/s | next rate, which did not hold | runs | repeated: the generator lagged |",
         "|---|---|---|---|---|",
