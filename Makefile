@@ -34,6 +34,7 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 	$(COMPILE) -c requirements/test.txt --extra load -o requirements/load.txt
 	$(COMPILE) -c requirements/test.txt --extra bench -o requirements/bench.txt
 	$(COMPILE) -c requirements/test.txt --extra gpu --no-emit-package onnxruntime -o requirements/gpu.txt
+	echo cyclonedx-bom | $(LOCK) -c requirements/test.txt - -o requirements/image.txt
 	for name in $(PEERS); do $(LOCK) requirements/peers/$$name.in -o requirements/peers/$$name.txt || exit; done
 
 ##@ Serve and test
@@ -72,6 +73,10 @@ textbook: $(VENV)/.train ## Run the comparisons of docs/textbook.md anew (about 
 .PHONY: loadtest
 loadtest: $(VENV)/.test ## Locust against a server that it starts; report in reports/loadtest.html
 	$(BIN)/python -m loadtests $(ARGS)
+
+.PHONY: drift
+drift: $(VENV)/.test ## The figures and the picture of docs/drift.md anew (2 minutes; DATA_DIR and Debian's dataset-fashion-mnist)
+	$(BIN)/python -m tests.drift $(ARGS)
 
 .PHONY: test-redeploy
 test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches and what goes wrong (about 8 minutes; DATA_DIR)

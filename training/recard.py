@@ -54,7 +54,7 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
 
     bundle = Bundle.open(path)
     manifest, task = bundle.manifest, data.task
-    config, split = _split(bundle, data, raw)
+    config, split = split_of(bundle, data, raw)
     model = keras.saving.load_model(path / KERAS, compile=False, safe_mode=True)
     simple = baselines.answers(task, split.train, split.test)
     evaluation = evaluate(task, predict(model, split.test.rows), simple, split.test, scale=scale_of(task, split.train))
@@ -100,7 +100,7 @@ def add_rows(path: Path, data: DataSet, raw: Raw) -> Bundle:
         click.ClickException: The data part into other numbers of rows than the lineage says.
     """
     bundle = Bundle.open(path)
-    _, split = _split(bundle, data, raw)
+    _, split = split_of(bundle, data, raw)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         staging = Path(temporary) / "bundle"
         shutil.copytree(path, staging)
@@ -122,7 +122,7 @@ def add_reference(path: Path, data: DataSet, raw: Raw) -> Bundle:
     """
     bundle = Bundle.open(path)
     recorded, task = bundle.reference(), bundle.manifest.task
-    found = inputs(task, reference_rows(task, _split(bundle, data, raw)[1]))
+    found = inputs(task, reference_rows(task, split_of(bundle, data, raw)[1]))
     news = {entry["name"]: entry for entry in found}
     for entry in recorded["inputs"]:
         if {key: news[entry["name"]].get(key) for key in entry} != entry:
@@ -138,7 +138,7 @@ def add_reference(path: Path, data: DataSet, raw: Raw) -> Bundle:
     return Bundle.open(path)
 
 
-def _split(bundle: Bundle, data: DataSet, raw: Raw) -> tuple[TrainConfig, Split]:
+def split_of(bundle: Bundle, data: DataSet, raw: Raw) -> tuple[TrainConfig, Split]:
     """The recorded configuration, and the split that it made of the data."""
     from training.config import TrainConfig
     from training.validation import validate
