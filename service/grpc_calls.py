@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
@@ -10,22 +9,28 @@ from google.protobuf.message import DecodeError as MessageError
 from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
-from models.errors import DecodeError, ServingError, UnknownModelError
+from models.errors import DecodeError, ServingError
 from service.access import api_keys
+from service.details import DETAILS_HEADER, details
 from service.errors import DeadlineError, detail_of
 from service.inference import admit, infer
+from service.openinference_documents import (
+    config_document,
+    index_documents,
+    model_document,
+    server_document,
+    statistics_documents,
+)
 from service.protocols import grpc as protocol
 from service.protocols.base import Answer, Pin, Question
-from service.protocols.signature import inputs_of, outputs_of
-from service.protocols.tensors import BYTES, Spec
 from service.refusals import count_refusal
 from service.request_id import RequestIds
 from service.runtime import Runtime
 from service.served import Served
 
 SERVICE = "inference.GRPCInferenceService"
-EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
-"""Of the Open Inference Protocol, as far as they are about reading."""
+# A client whose deadline passes gives up by its own clock, which may be a little before ours says so. Seconds.
+_CLOCKS_S = 0.02
 
 Method = Callable[[Any], Awaitable[Any]]
 
@@ -92,7 +97,7 @@ class Calls:
             served = await admit(runtime, name, pin)
             return await infer(runtime, name, pin, question)
         except asyncio.CancelledError:
-            if question.deadline is not None and perf_counter() >= question.deadline:
+            if question.deadline is not None and perf_counter() >= question.deadline - _CLOCKS_S:
                 count_refusal(runtime, DeadlineError(), question, name, served)
             else:
                 runtime.metrics.disconnects.inc()
@@ -102,6 +107,12 @@ class Calls:
             raise
         finally:
             runtime.inflight -= 1
+
+    def trailing(self, question: Question, answer: Answer) -> tuple[tuple[str, str], ...]:
+        """Metadata after an answer: the request's id, and how the answer came about, for who asks for that."""
+        asked = (DETAILS_HEADER, b"1") in question.headers or self._runtime.settings.response_details
+        found = [(b"x-request-id", question.request_id.encode()), *(details(answer) if asked else ())]
+        return tuple((key.decode(), value.decode()) for key, value in found)
 
     async def stream_infer(self, question: Question, data: bytes) -> Any:
         """The same as one message of a stream, in which an error is a message too."""
@@ -121,7 +132,7 @@ class Calls:
         return pb.ServerReadyResponse(ready=self._runtime.ready)
 
     async def _server_metadata(self, _: Any) -> Any:
-        return pb.ServerMetadataResponse(name="keras-serving", version=version("keras-serving"), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(**server_document())
 
     async def _model_ready(self, request: Any) -> Any:
         try:
@@ -131,62 +142,22 @@ class Calls:
         return pb.ModelReadyResponse(ready=not self._runtime.draining)
 
     async def _model_metadata(self, request: Any) -> Any:
-        served = self._find(request)
-        manifest = served.manifest
-        metadata = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=manifest.name,
-            versions=[one.manifest.version for one in self._all(manifest.name)],
-            platform=served.engine.name,
-            inputs=[metadata(name=s.name, datatype=s.datatype, shape=s.shape) for s in inputs_of(manifest.task)],
-            outputs=[metadata(name=s.name, datatype=s.datatype, shape=s.shape) for s in outputs_of(manifest.task)],
-        )
+        return pb.ModelMetadataResponse(**model_document(self._runtime.loader, self._find(request)))
 
     async def _model_config(self, request: Any) -> Any:
-        served = self._find(request)
-        task = served.manifest.task
-        return pb.ModelConfigResponse(
-            config=config_pb.ModelConfig(
-                name=served.manifest.name,
-                platform=served.engine.name,
-                max_batch_size=self._runtime.settings.max_request_rows,
-                input=[config_pb.ModelInput(**_config(spec)) for spec in inputs_of(task)],
-                output=[config_pb.ModelOutput(**_config(spec)) for spec in outputs_of(task)],
-            )
-        )
+        document = config_document(self._find(request), self._runtime.settings.max_request_rows)
+        return pb.ModelConfigResponse(config=config_pb.ModelConfig(**document))
 
     async def _model_statistics(self, request: Any) -> Any:
-        if request.name:
-            chosen = [self._find(request)] if request.version else self._all(request.name)
-        else:
-            chosen = [served for name in sorted(self._runtime.loader.served) for served in self._all(name)]
-        documents = [s.statistics.document(s.manifest.name, s.manifest.version) for s in chosen]
+        documents = statistics_documents(self._runtime.loader, request.name, _pin(request.version))
         return pb.ModelStatisticsResponse(model_stats=[pb.ModelStatistics(**document) for document in documents])
 
     async def _repository_index(self, request: Any) -> Any:
-        if request.repository_name:
-            raise UnknownModelError(
-                f"No repository {request.repository_name[:80]!r}. Leave the name out: there is one."
-            )
-        loader = self._runtime.loader
-        response = pb.RepositoryIndexResponse()
-        for name in sorted(loader.served):
-            for served in self._all(name):
-                response.models.add(name=name, version=served.manifest.version, state="READY")
-        if not request.ready:
-            for name, failure in sorted(loader.failures.items()):
-                version_ = failure.target.version
-                response.models.add(name=name, version=version_, state="UNAVAILABLE", reason=failure.reason)
-        return response
+        documents = index_documents(self._runtime.loader, only_ready=request.ready)
+        return pb.RepositoryIndexResponse(models=[pb.RepositoryIndexResponse.ModelIndex(**one) for one in documents])
 
     def _find(self, request: Any) -> Served:
         return self._runtime.loader.find(request.name, _pin(request.version))
-
-    def _all(self, name: str) -> list[Served]:
-        """Every loaded version of a model, oldest first."""
-        self._runtime.loader.find(name)
-        named = {served.manifest.version: served for served in self._runtime.loader.named(name).values()}
-        return [named[version_] for version_ in sorted(named)]
 
 
 def read(message: type[Any], data: bytes) -> Any:
@@ -204,10 +175,4 @@ def read(message: type[Any], data: bytes) -> Any:
 
 def _pin(wanted: str) -> Pin | None:
     """The version that a request names; None for the one that answers now."""
-    return Pin(version=wanted) if wanted else None
-
-
-def _config(spec: Spec) -> dict[str, Any]:
-    """A tensor as a model configuration has it: without the batch axis."""
-    kind = "STRING" if spec.datatype == BYTES else spec.datatype
-    return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": spec.shape[1:]}
+    return Pin.named(wanted) if wanted else None

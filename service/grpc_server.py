@@ -110,9 +110,7 @@ class GrpcServer:
             return b""
         finally:
             self._running -= 1
-        context.set_trailing_metadata(
-            (("x-request-id", question.request_id), *((key.decode(), value.decode()) for key, value in answer.headers))
-        )
+        context.set_trailing_metadata(self._calls.trailing(question, answer))
         return response
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:

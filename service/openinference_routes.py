@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -13,15 +11,18 @@ from starlette.routing import Route
 from models.errors import InputError, ServingError, shorten
 from service.decode.json import decode_json
 from service.errors import ClientDisconnectError, TooLargeError, status_of
+from service.openinference_documents import (
+    config_document,
+    index_documents,
+    model_document,
+    server_document,
+    statistics_documents,
+)
 from service.protocols.base import Pin
-from service.protocols.signature import inputs_of, outputs_of
-from service.protocols.tensors import BYTES, Spec
 from service.replies import json_response
 from service.runtime import Runtime
 from service.served import Served
-from service.states import State, states
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "schedule_policy", "statistics")
 _EXACT: Mapping[str, str] = MappingProxyType(
     {"/v2/": "/v2"}
     | {
@@ -55,21 +56,10 @@ def openinference_routes(runtime: Runtime) -> list[Route]:
         return json_response({"ready": runtime.ready}, 200 if runtime.ready else 503)
 
     async def server(_: Request) -> Response:
-        name = "keras-serving"
-        return json_response({"name": name, "version": version(name), "extensions": EXTENSIONS})
+        return json_response(server_document("binary_tensor_data"))
 
     async def model(request: Request) -> Response:
-        served = find(request)
-        task = served.manifest.task
-        others = states(loader, served.manifest.name)
-        document = {
-            "name": served.manifest.name,
-            "versions": [state.version for state in others if state.served],
-            "platform": served.engine.name,
-            "inputs": [_tensor(spec) for spec in inputs_of(task)],
-            "outputs": [_tensor(spec) for spec in outputs_of(task)],
-        }
-        return json_response(document)
+        return json_response(model_document(loader, find(request)))
 
     async def model_ready(request: Request) -> Response:
         name = request.path_params["model"]
@@ -80,33 +70,15 @@ def openinference_routes(runtime: Runtime) -> list[Route]:
         return json_response({"name": name, "ready": not runtime.draining}, 503 if runtime.draining else 200)
 
     async def config(request: Request) -> Response:
-        served = find(request)
-        task = served.manifest.task
-        document = {
-            "name": served.manifest.name,
-            "platform": served.engine.name,
-            "max_batch_size": runtime.settings.max_request_rows,
-            "input": [_configured(spec) for spec in inputs_of(task)],
-            "output": [_configured(spec) for spec in outputs_of(task)],
-            "dynamic_batching": {},
-        }
-        return json_response(document)
+        return json_response(config_document(find(request), runtime.settings.max_request_rows))
 
     async def stats(request: Request) -> Response:
-        if "version" in request.path_params:
-            chosen = [find(request)]
-        else:
-            names = [request.path_params["model"]] if "model" in request.path_params else sorted(loader.served)
-            chosen = [state.served for name in names for state in states(loader, name) if state.served]
-        return json_response(
-            {"model_stats": [s.statistics.document(s.manifest.name, s.manifest.version) for s in chosen]}
-        )
+        found = statistics_documents(loader, request.path_params.get("model", ""), _pin(request))
+        return json_response({"model_stats": found})
 
     async def index(request: Request) -> Response:
         only_ready = _wants_only_ready(await _little(request))
-        names = sorted({*loader.served, *loader.failures})
-        found = [_indexed(name, state) for name in names for state in states(loader, name)]
-        return json_response([one for one in found if one["state"] == "READY" or not only_ready])
+        return json_response(index_documents(loader, only_ready=only_ready))
 
     of_model = (("", model), ("/ready", model_ready), ("/config", config), ("/stats", stats))
     return [
@@ -123,22 +95,6 @@ def openinference_routes(runtime: Runtime) -> list[Route]:
 
 def _pin(request: Request) -> Pin | None:
     return Pin.named(request.path_params["version"]) if "version" in request.path_params else None
-
-
-def _tensor(spec: Spec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
-
-
-def _configured(spec: Spec) -> dict[str, Any]:
-    """A tensor as Triton's model configuration has it: without the batch axis."""
-    kind = "STRING" if spec.datatype == BYTES else spec.datatype
-    return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": spec.shape[1:]}
-
-
-def _indexed(name: str, state: State) -> dict[str, str]:
-    """One line of the repository's index."""
-    ready = "READY" if state.served else "UNAVAILABLE" if state.reason else "LOADING"
-    return {"name": name, "version": state.version, "state": ready, "reason": "" if state.served else state.reason}
 
 
 async def _little(request: Request) -> bytes:

@@ -45,7 +45,10 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, message = manifest.task, question.body
     _set_deadline(question)
-    wanted = [Wanted(output.name, _classes(i, output.parameters)) for i, output in enumerate(message.outputs)]
+    wanted = [
+        Wanted(output.name, _whole(output.parameters, "classification", f"outputs[{i}].parameters"))
+        for i, output in enumerate(message.outputs)
+    ]
     check_wanted(task, wanted)
     tensors = tensors_from(message)
     if is_quick(task, tensors):
@@ -58,9 +61,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
 
 def encode(manifest: Manifest, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> Answer:
     """A ``ModelInferResponse`` with raw contents, as Triton's server answers."""
-    response = pb.ModelInferResponse(
-        model_name=manifest.name, model_version=manifest.version, id=question.body.id or question.request_id
-    )
+    response = pb.ModelInferResponse(model_name=manifest.name, model_version=manifest.version, id=question.body.id)
     for tensor in tensors_of(manifest.task, outputs, decoded.wanted):
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         response.raw_output_contents.append(raw_of(tensor))
@@ -101,36 +102,20 @@ def _tensor(tensor: Any, raw: bytes | None) -> Tensor:
     return tensor_from_values(name, datatype, tensor.shape, values, booleans=datatype == "BOOL")
 
 
-def _classes(i: int, parameters: Mapping[str, Any]) -> int:
-    """How many of the most probable classes an output's ``classification`` asks for; 0 for the numbers."""
-    if "classification" not in parameters:
-        return 0
-    value = _whole_number(parameters["classification"])
-    if value is None or value < 1:
-        field = f"outputs[{i}].classification"
-        received = str(value) if value is not None else "another type"
-        raise InputError(field, "must be a number of classes, at least 1", received, "Leave it out for all as numbers.")
-    return value
-
-
 def _set_deadline(question: Question) -> None:
-    """Let ``timeout``, microseconds as Triton has it, bring the deadline forward."""
-    parameters = question.body.parameters
-    if "timeout" not in parameters:
-        return
-    value = _whole_number(parameters["timeout"])
-    if value is None or value < 1:
-        received = str(value) if value is not None else "another type"
-        rule = "must be a whole number of microseconds, at least 1"
-        raise InputError("parameters.timeout", rule, received, "Leave it out for none.")
-    if question.started is not None:
-        own = question.started + value / 1e6
-        question.deadline = own if question.deadline is None else min(own, question.deadline)
+    """Let ``timeout``, microseconds as Triton has it, bring the deadline forward; 0 is none."""
+    seconds = _whole(question.body.parameters, "timeout", "parameters") / 1e6
+    if seconds and question.started is not None:
+        late = question.started + seconds
+        question.deadline = late if question.deadline is None else min(late, question.deadline)
 
 
-def _whole_number(parameter: Any) -> int | None:
-    """The number of an ``InferParameter``; None where it holds something else."""
-    kind = parameter.WhichOneof("parameter_choice")
-    if kind in ("int64_param", "uint64_param"):
-        return int(getattr(parameter, kind))
-    return None
+def _whole(parameters: Mapping[str, Any], name: str, where: str) -> int:
+    """A parameter that is a whole number, 0 where it is left out."""
+    if name not in parameters:
+        return 0
+    kind = parameters[name].WhichOneof("parameter_choice")
+    value: Any = getattr(parameters[name], kind) if kind else None
+    if kind not in ("int64_param", "uint64_param") or value < 0:
+        raise InputError(f"{where}.{name}", "must be a whole number, at least 0", shorten(value), "Leave it out.")
+    return int(value)

@@ -1,0 +1,258 @@
+"""A gRPC server before a runtime in this process: refusals, deadlines, calls given up, health, streams, the stop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from service.grpc_calls import SERVICE
+from service.grpc_server import GrpcServer
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.bundles import CARS, rows_of
+from tests.service.conftest import StartRuntime
+from tests.service.engines import FakeEngine, Gate, batcher_of
+
+KEY = "a-key-that-is-long-enough"
+HEALTH = health_pb2.HealthCheckResponse
+ROWS, OTHERS = rows_of(CARS, 2), rows_of(CARS, 2, seed=1)
+
+
+class Door:
+    """A server and stubs of clients for it."""
+
+    def __init__(self, server: GrpcServer, runtime: Runtime, channel: Any) -> None:
+        self.server, self.runtime = server, runtime
+        self.infer = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.channel = channel
+
+    def hold(self, gate: Gate, **options: Any) -> FakeEngine:
+        """Let an engine that waits for ``gate`` answer for the cars."""
+        engine = FakeEngine(gate)
+        self.runtime.loader.served["cars"].batcher = batcher_of(engine, max_batch_rows=2, **options)
+        return engine
+
+
+@asynccontextmanager
+async def opened(runtime: Runtime) -> AsyncIterator[Door]:
+    server = GrpcServer(runtime)
+    port = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Door(server, runtime, channel)
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def door(start_runtime: StartRuntime, settings: Settings) -> AsyncIterator[Door]:
+    async with opened(await start_runtime(settings.model_copy(update={"grpc_port": 0}))) as found:
+        yield found
+
+
+def request(rows: Any = ROWS, model: str = "cars", **members: Any) -> Any:
+    message = pb.ModelInferRequest(model_name=model, raw_input_contents=[rows.astype("<f4").tobytes()], **members)
+    message.inputs.add(name="input", datatype="FP32", shape=rows.shape)
+    return message
+
+
+async def refusal(call: Any) -> tuple[str, str, dict[str, Any]]:
+    """Code, details and trailing metadata of a call that is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code().name, caught.value.details() or "", dict(caught.value.trailing_metadata())
+
+
+def counted(runtime: Runtime, text: str) -> float:
+    """Sum of the counters whose line has ``text``."""
+    lines = runtime.metrics.render()[0].decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if text in line and "_total" in line and line[0] != "#")
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_a_request_is_answered_under_its_id_and_counted(door: Door) -> None:
+    call = door.infer.ModelInfer(request(id="mine"), metadata=[("x-serving-details", "1")])
+    answer = await call
+    assert (answer.id, answer.model_name) == ("mine", "cars")
+    trailing = dict(await call.trailing_metadata())
+    assert trailing["x-request-id"] == "mine"
+    assert trailing["x-model-version"] == answer.model_version
+    assert "infer;dur=" in trailing["server-timing"]
+    assert (
+        counted(door.runtime, 'requests_total{alias="production",code="200",model="cars",route="grpc/ModelInfer"}') == 1
+    )
+    assert door.runtime.inflight == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        (request(model="nope"), "NOT_FOUND", "Known models: cars"),
+        (request(model_version="20260102-030405-00000000"), "NOT_FOUND", "No version"),
+        (request(rows_of(CARS, 3) * 1e6), "INVALID_ARGUMENT", "weight"),
+        (pb.ModelInferRequest(model_name="cars"), "INVALID_ARGUMENT", "is required"),
+    ],
+)
+async def test_a_refusal_has_the_code_and_says_what_is_wrong(door: Door, message: Any, code: str, words: str) -> None:
+    found, details, trailing = await refusal(door.infer.ModelInfer(message))
+    assert found == code
+    assert words in details
+    assert trailing["x-request-id"]
+
+
+async def test_bytes_that_are_no_message_are_refused_and_not_logged(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    for method in ("ModelInfer", "ModelMetadata"):
+        code, details, _ = await refusal(door.channel.unary_unary(f"/{SERVICE}/{method}")(b"\xff\xff"))
+        assert (code, f"inference.{method}Request" in details) == ("INVALID_ARGUMENT", True)
+    assert caplog.records == []
+
+
+async def test_an_error_that_nobody_foresaw_says_nothing_of_the_inside(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Any) -> Any:
+        raise ValueError("the inside")
+
+    door.runtime.loader.served["cars"].batcher = batcher_of(FakeEngine(fail))
+    code, details, trailing = await refusal(door.infer.ModelInfer(request()))
+    assert code == "INTERNAL"
+    assert trailing["x-request-id"] in details
+    assert "inside" not in details
+    assert "the inside" in caplog.text
+
+
+async def test_a_full_queue_says_when_to_try_again(door: Door) -> None:
+    gate = Gate()
+    door.hold(gate, max_queue_rows=2)
+    calls = [door.infer.ModelInfer(request())]
+    await gate.reached()
+    calls.append(door.infer.ModelInfer(request()))
+    batcher = door.runtime.loader.served["cars"].batcher
+    await until(lambda: batcher.queued_rows == 2)
+    code, details, trailing = await refusal(door.infer.ModelInfer(request()))
+    gate.opened.set()
+    await asyncio.gather(*calls)
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "queue of cars is full" in details
+    assert int(trailing["retry-after"]) >= 1
+    assert int(trailing["grpc-retry-pushback-ms"]) >= 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deadline"])
+async def test_what_nobody_waits_for_any_more_is_not_computed(door: Door, end: str) -> None:
+    gate = Gate()
+    engine = door.hold(gate)
+    first = door.infer.ModelInfer(request())
+    await gate.reached()
+    batcher = door.runtime.loader.served["cars"].batcher
+    unwanted = door.infer.ModelInfer(request(OTHERS), timeout=None if end == "cancelled" else 0.3)
+    await until(lambda: batcher.queued_rows == 2)
+    if end == "cancelled":
+        unwanted.cancel()
+    else:
+        assert (await refusal(unwanted))[0] == "DEADLINE_EXCEEDED"
+    await until(lambda: batcher.queued_rows == 0)
+    gate.opened.set()
+    await first
+    assert engine.batches == [ROWS[:, 0].tolist()]
+    await until(lambda: counted(door.runtime, "disconnects_total") + counted(door.runtime, 'code="504"') == 1)
+    if end == "cancelled":
+        assert counted(door.runtime, "disconnects_total") == 1
+    await until(lambda: door.runtime.inflight == 0)
+
+
+async def test_keys_open_predictions_and_nothing_else_needs_one(
+    start_runtime: StartRuntime, settings: Settings
+) -> None:
+    keyed = Settings.load(home=settings.home, pretrained=settings.pretrained, api_keys=KEY, grpc_port=0)
+    async with opened(await start_runtime(keyed)) as door:
+        code, details, _ = await refusal(door.infer.ModelInfer(request()))
+        assert (code, "API key" in details, KEY in details) == ("UNAUTHENTICATED", True, False)
+        for metadata in ([("authorization", f"Bearer {KEY}")], [("x-api-key", KEY)]):
+            assert (await door.infer.ModelInfer(request(), metadata=metadata)).model_name == "cars"
+        assert (await door.infer.ModelMetadata(pb.ModelMetadataRequest(name="cars"))).name == "cars"
+        assert (await door.health.Check(health_pb2.HealthCheckRequest())).status == HEALTH.SERVING
+
+
+async def test_a_message_above_the_limit_of_bodies_is_refused(start_runtime: StartRuntime, settings: Settings) -> None:
+    small = settings.model_copy(update={"grpc_port": 0, "max_body_bytes": 2048})
+    async with opened(await start_runtime(small)) as door:
+        code, details, _ = await refusal(door.infer.ModelInfer(request(rows_of(CARS, 200))))
+        assert code == "RESOURCE_EXHAUSTED"
+        assert "2048" in details
+
+
+async def test_health_follows_readiness_by_the_standard_protocol(door: Door) -> None:
+    for service in ("", SERVICE, "grpc.health.v1.Health"):
+        assert (await door.health.Check(health_pb2.HealthCheckRequest(service=service))).status == HEALTH.SERVING
+    assert (await refusal(door.health.Check(health_pb2.HealthCheckRequest(service="other"))))[0] == "NOT_FOUND"
+    watch = door.health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == HEALTH.SERVING
+    door.runtime.draining = True
+    assert (await watch.read()).status == HEALTH.NOT_SERVING
+    assert (await door.health.Check(health_pb2.HealthCheckRequest())).status == HEALTH.NOT_SERVING
+    other = door.health.Watch(health_pb2.HealthCheckRequest(service="other"))
+    assert (await other.read()).status == HEALTH.SERVICE_UNKNOWN
+    assert not (await door.infer.ServerReady(pb.ServerReadyRequest())).ready
+    assert (await door.infer.ServerLive(pb.ServerLiveRequest())).live
+
+
+async def test_a_stream_answers_in_order_and_outlives_an_error(door: Door) -> None:
+    stream = door.infer.ModelStreamInfer(iter([request(id="1"), request(model="nope", id="2"), request(id="3")]))
+    found = [(answer.infer_response.id, bool(answer.error_message)) async for answer in stream]
+    assert found == [("1", False), ("2", True), ("3", False)]
+
+
+async def test_the_stop_answers_calls_in_flight_and_waits_for_no_idle_stream(
+    start_runtime: StartRuntime, settings: Settings
+) -> None:
+    async with opened(await start_runtime(settings.model_copy(update={"grpc_port": 0}))) as door:
+        stream = door.infer.ModelStreamInfer()
+        await stream.write(request())
+        assert (await stream.read()).infer_response.model_name == "cars"
+        watch = door.health.Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        gate = Gate()
+        door.hold(gate)
+        call = door.infer.ModelInfer(request())
+        await gate.reached()
+        stopping = asyncio.create_task(door.server.stop())
+        await asyncio.sleep(0.05)
+        gate.opened.set()
+        assert (await call).model_name == "cars"
+        async with asyncio.timeout(10):
+            await stopping
+        assert (await refusal(door.infer.ServerLive(pb.ServerLiveRequest())))[0] == "UNAVAILABLE"
+
+
+async def test_numbers_of_the_server_and_its_models_have_the_protocols_form(door: Door) -> None:
+    await door.infer.ModelInfer(request())
+    index = (await door.infer.RepositoryIndex(pb.RepositoryIndexRequest())).models
+    assert [(model.name, model.state) for model in index] == [(name, "READY") for name in ("cars", "clothes", "heat")]
+    statistics = (await door.infer.ModelStatistics(pb.ModelStatisticsRequest(name="cars"))).model_stats
+    assert [(one.inference_count, one.execution_count) for one in statistics] == [(len(ROWS), 1)]
+    metadata = await door.infer.ModelMetadata(pb.ModelMetadataRequest(name="cars", version="production"))
+    assert [(one.name, one.datatype) for one in metadata.inputs] == [
+        ("weight", "FP32"),
+        ("horsepower", "FP32"),
+        ("origin", "BYTES"),
+    ]
+    config = (await door.infer.ModelConfig(pb.ModelConfigRequest(name="clothes"))).config
+    assert [list(one.dims) for one in config.input] == [[28, 28, 1]]
+    assert not (await door.infer.ModelReady(pb.ModelReadyRequest(name="nope"))).ready
+    code, details, _ = await refusal(door.infer.ModelMetadata(pb.ModelMetadataRequest(name="nope")))
+    assert (code, "Known models" in details) == ("NOT_FOUND", True)
