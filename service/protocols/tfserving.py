@@ -97,9 +97,9 @@ def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
         field = "inputs" if columnar else "instances"
         raise InputError(field, "must be a list of at least one value", shorten(instances), "Send one a row.")
     limit_rows(len(instances), settings)
-    if b"true" in body or b"false" in body:
-        refuse_booleans(instances, "instances", depth=4)
     try:
+        if b"true" in body or b"false" in body:
+            refuse_booleans(instances, "instances", depth=4)
         decoded = decode_values(task, [_bare(task, value) for value in instances], settings)
     except InputError as error:
         if not columnar:
