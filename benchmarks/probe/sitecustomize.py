@@ -2,15 +2,18 @@
 
 Appends lines of JSON to a file a process in the folder ``STALL_PROBE``: collections of garbage above a millisecond,
 times in which its own thread was not scheduled (someone held the GIL, or the machine stood still), and functions that
-the main thread did not leave. `benchmarks.stalls` reads them.
+the main thread did not leave; `benchmarks.stalls` reads them. With ``PROFILE_PROBE`` it counts where CPU time goes;
+`benchmarks.profile_path` reads that.
 """
 
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
+from types import FrameType
 
 _INTERVAL_S = 0.005
 _LATE_S = 0.02
@@ -54,5 +57,35 @@ def _begin(folder: str) -> None:
     threading.Thread(target=watch, name="stall-probe", daemon=True).start()
 
 
+def _profile(folder: str) -> None:
+    """Every 2 ms of CPU time: which function, called by which of ours, the main thread is in."""
+    path = os.path.join(folder, f"profile-{os.getpid()}.json")  # noqa: PTH118
+    counts: dict[str, int] = {}
+    total = 0
+
+    def label(frame: FrameType) -> str:
+        file = frame.f_code.co_filename
+        for root in ("site-packages/", "python3.11/", "python3.12/"):
+            if root in file:
+                return f"{file.rpartition(root)[2]}:{frame.f_code.co_name}"
+        return f"{'/'.join(file.split('/')[-3:])}:{frame.f_code.co_name}"
+
+    def sampled(_: int, frame: FrameType | None) -> None:
+        nonlocal total
+        if frame is None:
+            return
+        name = label(frame)
+        counts[name] = counts.get(name, 0) + 1
+        total += 1
+        if total % 100 == 0:
+            with open(path, "w") as file:  # noqa: PTH123
+                json.dump(counts, file)
+
+    signal.signal(signal.SIGPROF, sampled)
+    signal.setitimer(signal.ITIMER_PROF, 0.002, 0.002)
+
+
 if os.environ.get("STALL_PROBE"):
     _begin(os.environ["STALL_PROBE"])
+if os.environ.get("PROFILE_PROBE"):
+    _profile(os.environ["PROFILE_PROBE"])
