@@ -96,6 +96,12 @@ bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (30 minutes; ARGS=--quick 5); report in reports/performance.md
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+.PHONY: bench-gpu
+bench-gpu: ## The CUDA provider beside the CPU; report in reports/gpu.md; exit status 2 without an NVIDIA GPU
+	@test -e /dev/nvidiactl || { echo "bench-gpu: no NVIDIA GPU here (no /dev/nvidiactl): nothing is measured"; exit 2; }
+	$(MAKE) VENV=.venv-gpu .venv-gpu/.gpu
+	.venv-gpu/bin/python -m benchmarks.gpu $(ARGS)
+
 .PHONY: image-test
 image-test: ## Build the container image and run it for real (needs root, buildah, debootstrap)
 	deploy/image_test.sh
