@@ -88,11 +88,13 @@ def targets(ours: dict[str, Any], stock: dict[str, Any]) -> list[Target]:
     ]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+PACKAGES = ("bentoml", "onnxruntime", "numpy", "uvicorn", "uvloop", "orjson")
+
+
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """What the figures were measured on, and the versions of ``packages``."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    packages = ("bentoml", "onnxruntime", "numpy", "uvicorn", "uvloop", "orjson")
     return {
         "cpu": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
