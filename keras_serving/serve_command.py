@@ -33,7 +33,7 @@ def serve(  # noqa: PLR0917 - click names them
     settings = Settings.load(**chosen)
     _require_known(settings)
     _require_free(host, port, "--port")
-    chosen |= {"grpc_host": host, "grpc_port": _free_grpc_port(settings, host, port)}
+    chosen |= {"grpc_host": host, "grpc_port": free_grpc_port(settings, host, port)}
     # One folder a server: BentoML empties its metrics folder at start, under the feet of any other server.
     run = settings.home / "run" / str(port)
     try:
@@ -73,7 +73,7 @@ def _require_known(settings: Settings) -> None:
             raise click.UsageError(f"Unknown model {name!r}. Known models: {', '.join(sorted(known)) or 'none'}.")
 
 
-def _free_grpc_port(settings: Settings, host: str, port: int) -> int:
+def free_grpc_port(settings: Settings, host: str, port: int) -> int:
     """The port of gRPC. One that nobody asked for and that is taken is done without: a second server can start."""
     if settings.grpc_port == port:
         raise click.UsageError(

@@ -13,7 +13,7 @@ from tests.e2e.server import Server, running
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The shipped models, as `make serve` serves them; tests only read from it."""
-    with running(tmp_path_factory.mktemp("shipped") / "home", pretrained=PRETRAINED) as found:
+    with running(tmp_path_factory.mktemp("shipped") / "home", pretrained=PRETRAINED, grpc=True) as found:
         yield found
 
 

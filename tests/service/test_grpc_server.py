@@ -188,12 +188,16 @@ async def test_keys_open_predictions_and_nothing_else_needs_one(
         assert (await door.health.Check(health_pb2.HealthCheckRequest())).status == HEALTH.SERVING
 
 
-async def test_a_message_above_the_limit_of_bodies_is_refused(start_runtime: StartRuntime, settings: Settings) -> None:
+async def test_a_message_above_the_limit_of_bodies_is_refused_compressed_or_not(
+    start_runtime: StartRuntime, settings: Settings
+) -> None:
     small = settings.model_copy(update={"grpc_port": 0, "max_body_bytes": 2048})
     async with opened(await start_runtime(small)) as door:
-        code, details, _ = await refusal(door.infer.ModelInfer(request(rows_of(CARS, 200))))
-        assert code == "RESOURCE_EXHAUSTED"
-        assert "2048" in details
+        large = request(rows_of(CARS, 200) * 0)
+        for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+            code, details, _ = await refusal(door.infer.ModelInfer(large, compression=compression))
+            assert code == "RESOURCE_EXHAUSTED"
+            assert "2048" in details
 
 
 async def test_health_follows_readiness_by_the_standard_protocol(door: Door) -> None:
