@@ -30,7 +30,7 @@ class Record:
         try:
             document = json.loads(path.read_text())
             return cls(path, document["about"], document["results"])
-        except (OSError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no record of a benchmark ({error!r}). Run make bench-peers first.") from None
 
     def keep(self, key: str, result: dict[str, Any]) -> None:

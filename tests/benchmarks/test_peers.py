@@ -1,0 +1,210 @@
+"""The comparison with other servers: the search, the order of steps, the record, and the page's verdicts."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.peers import contenders as who
+from benchmarks.peers.capacity import holds, lagged, search
+from benchmarks.peers.figures import levels, targets
+from benchmarks.peers.page import publish
+from benchmarks.peers.plans import ALL, FULL, QUICK, Step, steps
+from benchmarks.peers.record import Record
+from benchmarks.plan import OpenSummary
+from models.bundle import Bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = OpenSummary(100, 1, 50, 50, 0, 0, 0, "", False, 1.0, 5.0, 9.0, 0.1, 0.2, 0, 0.1)
+ABOUT: dict[str, Any] = {
+    "preset": "quick",
+    "started": "2026-01-01 00:00 UTC",
+    "commit": "abc",
+    "changed_files": 0,
+    "kernel": "6",
+    "machine": {"cpu": "C", "cores": 2, "python": "3.11", "packages": {"bentoml": "1"}, "load_before": 0.1},
+    "peers": {"mosec": "0.9"},
+}
+
+
+def run(rate: float, **changes: Any) -> dict[str, Any]:
+    usual = {"requests_per_s": rate, "p50_ms": 1.0, "p99_ms": 5.0, "max_ms": 9.0, "generator_cpu": 0.1}
+    return usual | {"wrong": 0, "refused": 0, "broken": 0, "bytes": 3000} | changes
+
+
+def closed(**rates: float) -> dict[str, Any]:
+    """Connections as ``c32=900``."""
+    runs = {name[1:]: run(rate) for name, rate in rates.items()}
+    return {"ready_s": 1.0, "memory": {"rss_mb": 100.0}, "runs": runs}
+
+
+def capacity(rate: float) -> dict[str, Any]:
+    probe = {"rate": rate, "p99_ms": 5.0, "given_up": False, "wrong": 0, "refused": 0, "broken": 0}
+    return {"rate": rate, "step": 10.0, "probes": [probe], "discarded": 0}
+
+
+def record(path: Path, **rates: float) -> Record:
+    """Ours, and peers that are slower unless told otherwise."""
+    usual = {"ours": 1000.0, "bare": 1100.0, "stock": 80.0, "lit": 100.0, "plain": 200.0, "mosec": 900.0} | rates
+    names = [who.OURS, who.LIMIT, who.STOCK, who.LITSERVE, who.PLAIN, who.MOSEC]
+    results = {}
+    for name, rate in zip(names, usual.values(), strict=True):
+        for model in ("dnn", "small"):
+            results[f"closed|{model}|{name}|1"] = closed(c1=rate, c32=rate)
+        if name not in (who.PLAIN, who.LIMIT):
+            results[f"open|small|{name}|1"] = capacity(rate if name != who.STOCK else rate / 10)
+    for name, rate in ((who.OURS, usual["ours"]), (who.MOSEC, usual["mosec"])):
+        results[f"workers|small|{name}|1"] = closed(c32=2 * rate)
+    formats = {"instances|1": run(1000.0), "npy|1": run(1400.0), "v2 json|1": {"error": "not there"}}
+    results[f"formats|dnn|{who.OURS}|1"] = {"runs": formats}
+    return Record(path, ABOUT, results)
+
+
+def test_the_search_finds_the_highest_rate_that_holds_with_both_schedules() -> None:
+    tried = []
+
+    def attempt(rate: float, seed: int) -> OpenSummary:
+        tried.append(rate)
+        return replace(GOOD, p99_ms=5.0 if rate <= (640 if seed == 1 else 560) else 50.0)
+
+    found = search(attempt, peak=1000, seeds=(1, 2))
+    assert (found.rate, found.step) == (550, 50)
+    assert len(tried) <= 10
+    assert len(found.probes) == len(tried)
+
+
+@pytest.mark.parametrize(("limit", "rate"), [(0, 0), (1e9, 1100)])
+def test_the_search_ends_where_nothing_or_everything_holds(limit: float, rate: float) -> None:
+    found = search(lambda rate, _: replace(GOOD, p99_ms=5.0 if rate <= limit else 50.0), peak=1000, seeds=(1,))
+    assert found.rate == rate
+
+
+def test_a_failed_run_in_which_the_generator_lagged_is_repeated_twice_at_most() -> None:
+    late = replace(GOOD, p99_ms=50.0, lag_p99_ms=9.0)
+    answers = [late, GOOD]
+    assert search(lambda *_: answers.pop(0) if answers else GOOD, peak=1000, seeds=(1,)).discarded == 1
+    always = search(lambda *_: late, peak=1000, seeds=(1,))
+    assert always.rate == 0
+    assert len(always.probes) == 3 * 5, "five rates, three runs each"
+    assert always.discarded == 2 * 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"wrong": 1}, {"refused": 1}, {"broken": 1}, {"given_up": True}, {"p99_ms": 10.0}, {"correct": 49}],
+)
+def test_one_error_or_a_late_percentile_does_not_hold(changes: dict[str, Any]) -> None:
+    assert holds(GOOD)
+    assert not holds(replace(GOOD, **changes))
+
+
+def test_a_run_that_held_needs_no_excuse() -> None:
+    assert not lagged(replace(GOOD, lag_p99_ms=9.0))
+    assert lagged(replace(GOOD, lag_p99_ms=9.0, given_up=True))
+
+
+def test_order_turns_round_and_the_search_comes_after_the_first_round() -> None:
+    everything = steps(FULL)
+    kinds = [step.kind for step in everything]
+    first_open = kinds.index("open")
+    assert {step.number for step in everything[:first_open]} == {1}
+    one, two = ([s for s in everything if s.number == number and s.kind == "closed"] for number in (1, 2))
+    assert [replace(step, number=1) for step in reversed(two)] == one
+    assert len({step.key for step in everything}) == len(everything)
+
+
+@pytest.mark.parametrize("preset", [FULL, QUICK])
+def test_what_is_searched_in_open_loop_was_measured_in_closed_loop(preset: Any) -> None:
+    everything = steps(preset)
+    for step in everything:
+        if step.kind == "open":
+            assert Step("closed", step.model, step.contender, 1) in everything
+
+
+def test_a_record_survives_being_stopped_and_keeps_failures_apart(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "peers.json"
+    Record(path, ABOUT).keep("closed|dnn|mosec|1", closed(c1=5.0))
+    again = Record.read(path)
+    again.keep("closed|dnn|LitServe|1", {"error": "did not start"})
+    assert list(Record.read(path).of("closed", "dnn")) == ["mosec"]
+    assert Record.read(path).errors() == {"closed|dnn|LitServe|1": "did not start"}
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[]", "not JSON"])
+def test_what_is_no_record_is_refused(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "peers.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match="no record of a benchmark"):
+        Record.read(path)
+
+
+def test_figures_are_medians_over_rounds_and_problems_are_summed(tmp_path: Path) -> None:
+    found = Record(tmp_path / "r", ABOUT)
+    for number, rate in enumerate((100.0, 300.0, 120.0)):
+        found.keep(f"closed|dnn|mosec|{number}", closed(c1=rate))
+    found.results["closed|dnn|mosec|2"]["runs"]["1"]["refused"] = 3
+    level = levels(found, "closed", "dnn")["mosec"]["1"]
+    assert (level["requests_per_s"], level["refused"]) == (120.0, 3)
+
+
+def test_targets_are_met_or_missed(tmp_path: Path) -> None:
+    met = targets(record(tmp_path / "r", stock=40.0))
+    assert [target.name for target in met if not target.met] == []
+    assert len(met) == 4 + 2 + 2 + 1 + 1 + 1
+    slow = targets(record(tmp_path / "r", ours=890.0, bare=1100.0, stock=90.0, lit=110.0, plain=250.0))
+    missed = [(target.name, target.measured) for target in slow if not target.met]
+    assert ("dnn, requests/s, 32 connections", "80.9%") in missed
+    assert ("small CNN, open-loop capacity", "98.9%") in missed
+    assert ("small CNN, two workers, requests/s, 32 connections", "98.9%") in missed
+    assert len(missed) == 4 + 2 + 1 + 1
+
+
+def test_what_was_not_measured_is_not_judged(tmp_path: Path) -> None:
+    assert [target.name for target in targets(Record(tmp_path / "r", ABOUT))] == [
+        "our answers wrong, refused or broken"
+    ]
+
+
+def test_the_page_tells_targets_losses_and_failures_and_can_be_made_again(tmp_path: Path) -> None:
+    found = record(tmp_path / "r", mosec=1250.0)
+    found.results["closed|dnn|LitServe|1"] = {"error": "did not start"}
+    text = publish(found, tmp_path).read_text()
+    assert "- small, open loop: 80.0% of mosec's highest rate." in text
+    assert "- dnn, 32 connections: 80.0% of mosec's requests/s." in text
+    assert "bare ASGI handler's requests/s" not in text
+    assert "| npy | 1 | 3,000 | 1,400 | 1,400 | 1.0 | 5.0 |" in text
+    assert '- closed|dnn|LitServe|1: "did not start"' in text
+    assert '- formats|dnn|keras-serving|1: v2 json|1: "not there"' in text
+    for picture in re.findall(r"\]\((performance/.*?)\)", text):
+        assert (tmp_path / picture).stat().st_size > 1000
+    again = Record.read(tmp_path / "performance" / "peers.json")
+    assert publish(again, tmp_path / "again").read_text() == text
+
+
+def test_every_contender_gets_its_port_and_a_reader_of_its_format(tmp_path: Path) -> None:
+    bundle = Bundle.open(ROOT / "benchmarks" / "small")
+    bundle.verify()
+    found = who.peers_of(bundle, tmp_path)
+    assert set(ALL) == set(found)
+    for name, contender in found.items():
+        filled = json.dumps([contender.environment, contender.command])
+        assert "{port}" in filled, name
+        assert contender.payload.startswith("v2") == (contender.reader == "v2"), name
+    assert who.in_format(found[who.OURS], "v2 binary").path == "/v2/models/small/infer"
+
+
+@pytest.mark.parametrize("name", who.PEERS)
+def test_each_environment_is_locked_by_hash_and_names_no_host(name: str) -> None:
+    lock = (ROOT / "requirements" / "peers" / f"{name}.txt").read_text()
+    pins = re.findall(r"^[a-z0-9._-]+==", lock, re.MULTILINE)
+    assert len(pins) > 5
+    assert lock.count("--hash=sha256:") >= len(pins)
+    assert "://" not in lock
+    wanted = (ROOT / "requirements" / "peers" / f"{name}.in").read_text().splitlines()
+    for line in wanted:
+        if line[0].isalpha():
+            assert f"\n{line.partition('<')[0]}==" in lock
