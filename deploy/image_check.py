@@ -1,9 +1,11 @@
-"""Checks from inside the running container: what it may do, what it holds, and that every shipped model answers.
+"""Checks from inside the running container: what it may do, what it holds, and that every model of its store answers.
 
-Fed to the container's own Python by image_test.sh; exits 1 with one line for each failure.
+Fed to the container's own Python by image_test.sh, with NAME:VERSION of what production has to be beside the shipped
+models; exits 1 with one line for each failure.
 """
 
 import http.client
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -15,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.task import ImageClassification, TabularRegression
-from service.settings import PRETRAINED
+from models.store import Store
+from models.task import Records, TabularRegression
+from service.settings import PRETRAINED, Settings
 
 ROWS = 32
 failures: list[str] = []
@@ -55,27 +58,45 @@ def check_contents() -> None:
     """No TensorFlow, no installer."""
     for module in ("tensorflow", "keras", "pip", "setuptools"):
         require(importlib.util.find_spec(module) is None, f"{module} is in the image")
+    components = json.loads((Path(sys.prefix) / "sbom.cdx.json").read_text())["components"]
+    listed = {(one["name"].lower(), one["version"]) for one in components}
+    installed = {(one.name.lower(), one.version) for one in importlib.metadata.distributions()}
+    require(listed == installed, f"listed and installed differ: {sorted(listed ^ installed)}")
+
+
+def check_grpc() -> None:
+    """The second port says that everything is served."""
+    import grpc
+    from grpc_health.v1 import health_pb2
+
+    with grpc.insecure_channel("127.0.0.1:3001") as channel:
+        ask = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        status = ask(health_pb2.HealthCheckRequest(), timeout=10).status
+    require(status == health_pb2.HealthCheckResponse.SERVING, f"gRPC health is {status}")
 
 
 def instance(task: Any, row: NDArray[Any]) -> Any:
     """A row as a client would send it."""
-    if isinstance(task, TabularRegression):
+    if isinstance(task, Records):
         return task.record(row)
     return row[..., 0].tolist() if row.shape[-1] == 1 else row.tolist()
 
 
 def numbers(task: Any, answer: dict[str, Any]) -> list[float]:
     """The numbers of an answer, in the order of the output row."""
-    if isinstance(task, ImageClassification):
+    if "probabilities" in answer:
         return list(answer["probabilities"].values())
     if isinstance(task, TabularRegression):
         return [answer["value"], answer["low"], answer["high"]]
     return list(np.column_stack([answer["forecast"], answer["low"], answer["high"]]).ravel())
 
 
-def check_model(folder: Path) -> None:
+def check_model(bundle: Bundle) -> None:
     """The model answers golden rows as it did when it was trained."""
-    bundle = Bundle.open(folder)
     manifest, task = bundle.manifest, bundle.manifest.task
     rows, outputs = (array[:ROWS] for array in bundle.golden())
     status, body = call("POST", f"/predict/{manifest.name}", {"instances": [instance(task, row) for row in rows]})
@@ -95,10 +116,15 @@ def main() -> int:
     """Run every check."""
     check_confinement()
     check_contents()
-    folders = sorted(path.parent for path in PRETRAINED.glob("*/manifest.json"))
-    require(bool(folders), "no model is in the image")
-    for folder in folders:
-        check_model(folder)
+    check_grpc()
+    shipped = [Bundle.open(path.parent).manifest for path in sorted(PRETRAINED.glob("*/manifest.json"))]
+    require(bool(shipped), "no model is in the image")
+    expected = {one.name: one.version for one in shipped} | dict(word.split(":") for word in sys.argv[1:])
+    store = Store(Settings.load().home)
+    for name, version in expected.items():
+        target = store.aliases().target(name)
+        require(target is not None and target.version == version, f"{name}: production is {target}, not {version}")
+        check_model(store.open(name, version))
     status, body = call("GET", "/metrics")
     require(status == 200 and b"serving_requests_total" in body, f"/metrics: status {status}")
     for failure in failures:
