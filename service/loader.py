@@ -282,7 +282,7 @@ class Loader:
     def _assign_roles(self, found: dict[str, Served], answering: Served) -> None:
         inline_ms = self.settings.inline_ms
         answering.act_as(PRODUCTION, self.metrics, inline_ms)
-        inline_ms = min(inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.latency_ms[1]))
+        inline_ms = min(inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.profile.latency_ms[1]))
         for served in set(found.values()) - {answering}:
             served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
 
@@ -294,4 +294,5 @@ class Loader:
             shown |= {served.labels(alias) for alias, served in self.aliases[name].items()}
             shown.add(answering.labels(FALLBACK if stale else PRODUCTION))
         self.metrics.model_info.replace(dict.fromkeys(shown, 1.0))
+        self.metrics.profiles({name: served.profile for name, served in self.served.items()})
         self.metrics.objectives({name: self.settings.objective(name) for name in self.served})

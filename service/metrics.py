@@ -7,6 +7,7 @@ from typing import Any
 
 from service.objective import LATENCIES_S, Objective
 from service.present import PresentGauge, forget_dead_workers
+from service.profile import Profile
 from service.recorder import ClassCounts, ModelMetrics
 
 # Buckets in seconds, as agreed for every latency here; sizes in rows.
@@ -82,6 +83,15 @@ class Metrics:
             ["model"],
             self._directory,
         )
+        self.batch_latency = PresentGauge(
+            "serving_batch_latency_seconds",
+            "Least engine time of a batch of so many rows, measured at warm-up.",
+            ["model", "rows"],
+            self._directory,
+        )
+        self.batch_limit = PresentGauge(
+            "serving_batch_limit_rows", "Largest batch, as follows from that.", ["model"], self._directory
+        )
         self.reloads = client.Counter("model_reloads", "Loads of a version.", ["model", "result"], **options)
         self.load_seconds = client.Gauge(
             "model_load_seconds", "Duration of the last load.", ["model"], multiprocess_mode="livemax", **options
@@ -128,6 +138,7 @@ class Metrics:
         self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory.", **gpu)
         self._present = (
             *(self.model_info, self.objective_latency, self.objective_success),
+            *(self.batch_latency, self.batch_limit),
             *(self.input_psi, self.prediction_psi, self.drift_state),
         )
         for gauge in self._present:
@@ -171,6 +182,12 @@ class Metrics:
         bounds = {name: objective.latency_ms / 1000 for name, objective in objectives.items()}
         self.objective_latency.replace({(name, repr(s)): s for name, s in bounds.items()})
         self.objective_success.replace({(name,): one.success_ratio for name, one in objectives.items()})
+
+    def profiles(self, profiles: Mapping[str, Profile]) -> None:
+        """Show these: model -> what was measured of the version that answers."""
+        curves = {name: one.latency_ms.items() for name, one in profiles.items()}
+        self.batch_latency.replace({(name, str(rows)): ms / 1000 for name, c in curves.items() for rows, ms in c})
+        self.batch_limit.replace({(name,): one.batch_rows for name, one in profiles.items()})
 
     def other(self, route: str, status: int, seconds: float) -> None:
         """Record a request to a route that belongs to no loaded model."""

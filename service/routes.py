@@ -130,7 +130,10 @@ def description(served: Served) -> dict[str, Any]:
             "device": served.engine.device,
             "load_seconds": round(served.load_s, 3),
             "golden_difference": served.golden_difference,
-            "batch_latency_ms": {str(rows): round(ms, 4) for rows, ms in served.latency_ms.items()},
+            "batch_latency_ms": {str(rows): round(ms, 4) for rows, ms in served.profile.latency_ms.items()},
+            "batch_rows": served.profile.batch_rows,
+            "inline_rows": served.batcher.inline_rows,
+            "padded": served.engine.padded,
         },
     }
 

@@ -3,11 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from models.bundle import Bundle
 from models.engines import Engine, check_golden, open_engine
 from models.errors import BundleError
 from models.manifest import Manifest
@@ -15,14 +12,14 @@ from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
 from service.drift import Monitor, monitor_of
 from service.metrics import Metrics
+from service.profile import Profile, profile
 from service.recorder import ModelMetrics
 from service.settings import Settings
 from service.statistics import Statistics
+from service.turns import Turns
 
 if TYPE_CHECKING:
     from service.traffic import Split
-
-_WARM_UP_RUNS = 5
 
 
 @dataclass(eq=False)
@@ -36,7 +33,7 @@ class Served:
         metrics: Its recorder, that of its role.
         load_s: Duration of verification, golden rows and warm-up. Seconds.
         golden_difference: Largest absolute difference on golden rows, in the output's unit.
-        latency_ms: Batch rows -> least engine time at warm-up.
+        profile: How long its batches take here, and how large they are.
         role: What it is for now: production, candidate or label.
         users: Requests that hold it now.
         split: While it answers as production, the canary that takes a share of its requests.
@@ -51,7 +48,7 @@ class Served:
     metrics: ModelMetrics
     load_s: float
     golden_difference: float
-    latency_ms: dict[int, float]
+    profile: Profile
     role: str = PRODUCTION
     users: int = 0
     split: "Split | None" = None
@@ -74,9 +71,7 @@ class Served:
 
     def inline_rows(self, limit_ms: float) -> int:
         """Rows in the largest batch that takes at most ``limit_ms``, as measured; none where a device computes."""
-        if self.engine.in_flight > 1:
-            return 0
-        return max((rows for rows, ms in self.latency_ms.items() if ms <= limit_ms), default=0)
+        return 0 if self.engine.in_flight > 1 else self.profile.inline_rows(limit_ms)
 
     async def release(self) -> None:
         """Wait for the last request, then free the engine."""
@@ -89,8 +84,18 @@ class Served:
         self.engine.close()
 
 
-def load(store: Store, name: str, target: Target, settings: Settings, metrics: Metrics) -> Served:
+def load(  # noqa: PLR0917 - what a worker is made of
+    store: Store, name: str, target: Target, settings: Settings, metrics: Metrics, turns: Turns
+) -> Served:
     """Everything between an alias and a version that may answer; slow, so call it in a thread.
+
+    Args:
+        store: Where the version is.
+        name: Of the model.
+        target: The version.
+        settings: Of the service.
+        metrics: Where it is counted.
+        turns: Of the event loop that it will answer on.
 
     Raises:
         ServingError: The version is not what was promoted, is altered, or does not answer as it did in training.
@@ -105,18 +110,20 @@ def load(store: Store, name: str, target: Target, settings: Settings, metrics: M
     bundle.verify()
     engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
     difference = check_golden(engine, bundle)
-    latency_ms = _measure(engine, bundle, settings.max_batch_rows, settings.inline_ms)
+    measured = profile(engine, bundle.golden()[0], settings)
     recorder = metrics.model(name)
     batcher = Batcher(
         name,
         engine,
-        max_batch_rows=settings.max_batch_rows,
+        max_batch_rows=measured.batch_rows,
         max_queue_rows=settings.max_queue_rows,
         max_queue_s=settings.max_queue_s,
-        seconds_per_row=latency_ms[1] / 1000,
+        seconds_per_row=measured.row_s,
+        seconds_per_batch=measured.batch_s,
+        turns=turns,
     )
     served = Served(
-        bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, latency_ms
+        bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, measured
     )
     batcher.inline_rows = served.inline_rows(settings.inline_ms)
     batcher.on_batch = served.statistics.with_batches(recorder.batch)
@@ -139,27 +146,3 @@ def try_out(store: Store, name: str, version: str, settings: Settings) -> None:
         check_golden(engine, bundle)
     finally:
         engine.close()
-
-
-def _measure(engine: Engine, bundle: Bundle, max_batch_rows: int, enough_ms: float) -> dict[int, float]:
-    """Warm the engine up, and time it at 1, 2, 4, ... rows: least milliseconds a batch.
-
-    Ends with the first batch that takes longer than ``enough_ms``: what is larger decides nothing, and starting is
-    a matter of tenths of a second.
-    """
-    golden, _ = bundle.golden()
-    latency: dict[int, float] = {}
-    rows = 1
-    while rows <= max_batch_rows:
-        batch: np.ndarray[Any, Any] = np.resize(golden, (rows, *golden.shape[1:]))
-        times = []
-        for _ in range(_WARM_UP_RUNS):
-            started = perf_counter()
-            engine.run(batch)
-            times.append(perf_counter() - started)
-        # The least: what else starts at the same time only ever adds.
-        latency[rows] = min(times) * 1000
-        if latency[rows] > enough_ms:
-            break
-        rows *= 2
-    return latency

@@ -39,7 +39,10 @@ class Settings(BaseSettings):
         workers: Server processes.
         grpc_host: IP address on which gRPC listens; `keras-serving serve` makes it the same as HTTP's.
         grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC.
-        max_batch_rows: Largest batch.
+        max_batch_rows: Largest batch that may follow from a model's latency curve.
+        batch_rows: The batch limit, where it is not to follow from the latency curve.
+        max_batch_ms: Longest batch, as far as the curve decides. Milliseconds.
+        profile_ms: How long the curve of a model is measured. Milliseconds.
         max_queue_rows: Rows that may wait for one model; more are refused with 429.
         max_queue_s: Longest wait that is expected of a request; more are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
@@ -77,6 +80,9 @@ class Settings(BaseSettings):
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=3001, ge=0, le=65535)
     max_batch_rows: int = Field(default=64, ge=1, le=4096)
+    batch_rows: int | None = Field(default=None, ge=1, le=4096)
+    max_batch_ms: float = Field(default=50.0, gt=0, le=60_000)
+    profile_ms: float = Field(default=100.0, gt=0, le=60_000)
     max_queue_rows: int = Field(default=2048, ge=1, le=1_000_000)
     max_queue_s: float = Field(default=2.0, gt=0, le=3600)
     max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)

@@ -20,11 +20,13 @@ class Engine(Protocol):
         device: ``cpu`` or ``gpu``.
         in_flight: Batches worth having under way at once: 1 where the caller's core computes, 2 where a device
             computes while the next batch is being prepared.
+        padded: To how many rows it pads batches; empty for none.
     """
 
     name: str
     device: str
     in_flight: int
+    padded: str
 
     def run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Outputs ``(n, *output_shape)`` for ``rows`` ``(n, *input_shape)`` in the task's dtype.

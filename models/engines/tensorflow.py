@@ -18,6 +18,7 @@ class TensorFlowEngine:
     """Runs ``model.keras`` as a compiled function; see `models.engines.base.Engine`."""
 
     name = "tensorflow"
+    padded = ", ".join(map(str, PADDED_ROWS))
 
     def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int = 1) -> None:
         # TensorFlow reads these once, at its import.

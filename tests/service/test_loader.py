@@ -113,8 +113,8 @@ async def test_a_loaded_version_was_checked_and_timed(started: Started, settings
     served = (await started(settings)).find("cars")
     assert served.golden_difference == 0
     assert served.load_s > 0
-    assert list(served.latency_ms) == [1, 2, 4, 8, 16, 32, 64]
-    assert all(ms > 0 for ms in served.latency_ms.values())
+    assert list(served.profile.latency_ms) == [1, 2, 4, 8, 16, 32, 64]
+    assert all(ms > 0 for ms in served.profile.latency_ms.values())
 
 
 async def test_nothing_is_served_before_loading_and_nobody_is_told_that_a_model_is_unknown(
@@ -361,7 +361,7 @@ class SlowEngine:
 
     def __init__(self, engine: Any) -> None:
         self.engine, self.go, self.entered, self.closed = engine, threading.Event(), threading.Event(), False
-        self.name, self.device, self.in_flight = engine.name, engine.device, engine.in_flight
+        self.name, self.device, self.in_flight, self.padded = engine.name, engine.device, engine.in_flight, ""
 
     def run(self, rows: np.ndarray) -> np.ndarray:
         assert not self.closed, "run after close"
@@ -446,7 +446,8 @@ async def test_fast_models_run_on_the_loop_and_none_does_when_that_is_switched_o
     started: Started, settings: Settings
 ) -> None:
     loader = await started(settings.model_copy(update={"inline_ms": 1000.0}))
-    assert loader.find("cars").batcher.inline_rows == settings.max_batch_rows
+    served = loader.find("cars")
+    assert served.batcher.inline_rows >= served.profile.batch_rows
     loader = await started(settings.model_copy(update={"inline_ms": 0.0}))
     assert loader.find("cars").batcher.inline_rows == 0
 

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,6 @@ from models.errors import UnknownModelError
 from models.store import Store, Target
 from service.errors import NotReadyError
 from service.loader import Loader
-from service.metrics import Metrics
 from service.protocols.base import Pin
 from service.served import Served
 from service.settings import Settings
@@ -159,13 +160,13 @@ async def test_production_does_not_wait_for_candidates_that_are_being_loaded(
     patient = {names(versions)[1], store.add(bundle_of(CARS, "cars", seed=9).path).manifest.version}
     real = service.pool.load
 
-    def slow(store: Store, name: str, target: Target, settings: Settings, metrics: Metrics) -> Served:
+    def slow(store: Store, name: str, target: Target, *others: Any) -> Served:
         running[0] += 1
         most[0] = max(most[0], running[0])
         if target.version in patient:
             assert let_go.wait(10)
         running[0] -= 1
-        return real(store, name, target, settings, metrics)
+        return real(store, name, target, *others)
 
     monkeypatch.setattr(service.pool, "load", slow)
     for alias, version in zip(("candidate", "blue"), patient, strict=True):
@@ -205,8 +206,8 @@ async def test_a_slower_candidate_runs_in_a_thread_until_it_is_production(
     second = names(versions)[1]
     loader = await started(settings.model_copy(update={"inline_ms": 1000.0}))
     candidate = await _loaded_candidate(loader, store, second)
-    assert candidate.batcher.inline_rows == 64, "as fast as production"
-    candidate.latency_ms = {1: 5.0, 2: 6.0}
+    assert candidate.batcher.inline_rows == max(candidate.profile.latency_ms), "as fast as production"
+    candidate.profile = replace(candidate.profile, latency_ms={1: 5.0, 2: 6.0})
     candidate.act_as("label", loader.metrics, 1.0)
     assert candidate.batcher.inline_rows == 0
     store.set_alias("cars", second)
