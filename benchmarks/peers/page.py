@@ -24,6 +24,8 @@ _FORMATS = {"instances": "JSON", "npy": "npy", "png": "PNG", "v2 json": "v2 JSON
 def publish(record: Record, folder: Path) -> Path:
     """Write performance.md, performance/*.png and performance/peers.json.
 
+    What people wrote into performance/notes.md (a profile, what a look at stalls found) ends the page.
+
     Returns:
         The page.
     """
@@ -33,6 +35,9 @@ def publish(record: Record, folder: Path) -> Path:
     for model, what in _MODELS.items():
         lines += _model(record, model, what, folder)
     lines += [*_workers(record), *_formats(record), *_problems(record)]
+    notes = folder / PICTURES / "notes.md"
+    if notes.exists():
+        lines += ["", notes.read_text().rstrip()]
     page = folder / "performance.md"
     page.write_text("\n".join(lines) + "\n")
     return page

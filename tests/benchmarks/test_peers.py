@@ -182,7 +182,8 @@ def test_the_page_tells_targets_losses_and_failures_and_can_be_made_again(tmp_pa
     for picture in re.findall(r"\]\((performance/.*?)\)", text):
         assert (tmp_path / picture).stat().st_size > 1000
     again = Record.read(tmp_path / "performance" / "peers.json")
-    assert publish(again, tmp_path / "again").read_text() == text
+    (tmp_path / "performance" / "notes.md").write_text("## By hand\n")
+    assert publish(again, tmp_path).read_text() == f"{text}\n## By hand\n"
 
 
 def test_every_contender_gets_its_port_and_a_reader_of_its_format(tmp_path: Path) -> None:
