@@ -66,7 +66,8 @@ ENV PATH=/opt/keras-serving/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/var/lib/keras-serving \
-    SERVING_HOME=/var/lib/keras-serving
+    SERVING_HOME=/var/lib/keras-serving \
+    SERVING_LOG_FORMAT=json
 COPY --from=build /opt/keras-serving /opt/keras-serving
 # A new named volume takes over this folder's owner.
 COPY --from=build --chown=10001:10001 /home-of-the-service /var/lib/keras-serving

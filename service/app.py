@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from models.errors import ServingError
 from service.errors import status_of
+from service.logs import configure_logging
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class FrontDoorService(Service[Any]):
         from service.runtime import Runtime
 
         settings = Settings.load()
-        _configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
+        logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_no_client_error)
         runtime = FrontDoorService.runtime = Runtime.create(settings, bentoml.server_context.worker_index or 1)
         runtime.loader.prepare()
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
@@ -72,18 +74,6 @@ class FrontDoorService(Service[Any]):
         from service.routes import api_of
 
         return _Document(api_of(self.runtime) if self.runtime else openapi_document([]))
-
-
-def _configure_logging(level: str) -> None:
-    """Our loggers write where and as BentoML's do, which alone have a handler."""
-    for name in ("service", "models"):
-        logger_ = logging.getLogger(name)
-        logger_.handlers = logging.getLogger("bentoml").handlers
-        logger_.propagate = False
-        logger_.setLevel(level)
-    logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_no_client_error)
-    # It warns of each malformed form, which the client is told already.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _is_no_client_error(record: logging.LogRecord) -> bool:

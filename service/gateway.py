@@ -30,6 +30,8 @@ from service.refusals import REASONS, count_refusal
 from service.request_id import RequestIds
 from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
+from service.trace_context import HEADER as TRACE_HEADER
+from service.trace_context import RESPONSE_HEADER, read_traceparent
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -113,7 +115,10 @@ class Gateway:
             else:
                 await _answer(form_of(path)(NoRouteError(path), self._ids.next()), watch)
         finally:
-            self._runtime.metrics.other(route or UNMATCHED, status, perf_counter() - started)
+            seconds = perf_counter() - started
+            self._runtime.metrics.other(route or UNMATCHED, status, seconds)
+            if self._runtime.observer is not None:
+                self._runtime.observer.other(route or UNMATCHED, status, seconds)
 
     async def _inner_if_allowed(self, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's answer; with API keys, only its descriptions of itself are open."""
@@ -144,7 +149,8 @@ class Gateway:
         name, served = "", None
         runtime.inflight += 1
         try:
-            question.content_type, length, wanted_id, timeout, detailed = _look_at(request.headers)
+            question.content_type, length, wanted_id, timeout, detailed, trace = _look_at(request.headers)
+            question.trace = read_traceparent(trace)
             if wanted_id:
                 question.request_id = self._ids.choose(wanted_id.decode("latin-1"))
             if timeout:
@@ -167,8 +173,7 @@ class Gateway:
         except Exception as error:
             response = protocol.problem(error, question.request_id)
             count_refusal(runtime, error, question, name, served, status=response[0])
-            if runtime.draining:
-                response[1].append((b"connection", b"close"))
+            response[1].extend(self._last_headers(question))
             return response
         finally:
             runtime.inflight -= 1
@@ -180,10 +185,18 @@ class Gateway:
         ]
         if detailed == b"1" or runtime.settings.response_details:
             headers += details(answer)
-        if runtime.draining:
+        headers += self._last_headers(question)
+        return 200, headers, answer.body
+
+    def _last_headers(self, question: Question) -> list[tuple[bytes, bytes]]:
+        """What every response of a prediction ends with."""
+        headers = []
+        if question.trace is not None:
+            headers.append((RESPONSE_HEADER, question.trace.response))
+        if self._runtime.draining:
             # So that no client sends its next request on a connection that is about to close.
             headers.append((b"connection", b"close"))
-        return 200, headers, answer.body
+        return headers
 
     async def _read_and_infer(
         self, request: Request, length: int | None, name: str, pin: Pin | None, question: Question
@@ -201,9 +214,9 @@ async def _answer(response: Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes]:
-    """Content type, declared length, the client's request id, how long it waits, and whether it wants details."""
-    content_type, length, request_id, timeout, detailed = b"", None, b"", b"", b""
+def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, bytes]:
+    """Content type, declared length, the client's request id and patience, whether it wants details, and its trace."""
+    content_type, length, request_id, timeout, detailed, trace = b"", None, b"", b"", b"", b""
     for key, value in headers:
         if key == b"content-type":
             content_type = value
@@ -216,7 +229,10 @@ def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes]:
             timeout = value
         elif key == DETAILS_HEADER:
             detailed = value
-    return content_type, length, request_id, timeout, detailed
+        elif key == TRACE_HEADER:
+            # Twice it is invalid: then there are two values with a comma between.
+            trace += b"," + value if trace else value
+    return content_type, length, request_id, timeout, detailed, trace
 
 
 async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:

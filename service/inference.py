@@ -38,9 +38,13 @@ async def infer(runtime: Runtime, name: str, pin: Pin | None, question: Question
     # Looked up again: another version may have taken over while the body came in.
     served = runtime.loader.find(name, pin)
     if served.split is None or pin is not None:
-        return await respond(served, question, runtime.settings)
-    ask = partial(respond, question=question, settings=runtime.settings)
-    return await served.split.answer(question.headers, ask, question.deadline)
+        answer = await respond(served, question, runtime.settings)
+    else:
+        ask = partial(respond, question=question, settings=runtime.settings)
+        answer = await served.split.answer(question.headers, ask, question.deadline)
+    if runtime.observer is not None:
+        runtime.observer.ended(question, name, 200, answer)
+    return answer
 
 
 async def respond(served: Served, question: Question, settings: Settings) -> Answer:

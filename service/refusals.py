@@ -5,6 +5,7 @@ from time import perf_counter
 
 from models.errors import InputError, ServingError
 from service.errors import DeadlineError, NotReadyError, QueueFullError, TooLargeError, UnauthorizedError, status_of
+from service.logs import FIELDS
 from service.metrics import UNMATCHED
 from service.protocols.base import Question
 from service.refused_values import count_refused_value
@@ -45,10 +46,13 @@ def count_refusal(
     """
     started = question.started or perf_counter()
     status = status or status_of(error)
+    traced = {FIELDS: {"trace_id": question.trace.trace_id}} if question.trace is not None else None
     if not isinstance(error, ServingError):
-        logger.error("request %s to %s failed", question.request_id, name[:80], exc_info=error)
+        logger.error("request %s to %s failed", question.request_id, name[:80], exc_info=error, extra=traced)
     elif status == 500:
-        logger.error("request %s to %s failed: %s", question.request_id, name[:80], error)
+        logger.error("request %s to %s failed: %s", question.request_id, name[:80], error, extra=traced)
+    if runtime.observer is not None:
+        runtime.observer.ended(question, name, status)
     served = served or runtime.loader.served.get(name)
     if served is not None:
         if isinstance(error, InputError):

@@ -10,6 +10,7 @@ from service.drift_watch import DriftWatch
 from service.live import LiveRecorder, directory_of_workers
 from service.loader import Loader
 from service.metrics import Metrics
+from service.observer import Observer
 from service.settings import Settings
 from service.vitals import Gpus, Vitals
 
@@ -30,6 +31,7 @@ class Runtime:
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
         live: Writes what the page at ``/`` shows.
+        observer: Sees each request when it is over, where somebody asked for that.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Runtime:
     stopping: bool = False
     drift: DriftWatch = field(init=False)
     live: LiveRecorder = field(init=False)
+    observer: Observer | None = None
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +56,8 @@ class Runtime:
         """A runtime that has not started; call it in the worker process, which is number ``worker`` from 1."""
         metrics = Metrics()
         loader = Loader(settings, Store(settings.home), metrics)
-        return cls(settings, metrics, loader, Vitals(metrics, str(worker), Gpus.find()))
+        vitals = Vitals(metrics, str(worker), Gpus.find())
+        return cls(settings, metrics, loader, vitals, observer=Observer.of(settings))
 
     def start(self) -> None:
         """Begin loading models; returns at once."""
@@ -71,6 +75,8 @@ class Runtime:
                 await self._flusher
         self.measure()
         self.metrics.flush()
+        if self.observer is not None:
+            await asyncio.to_thread(self.observer.close)
 
     @property
     def ready(self) -> bool:

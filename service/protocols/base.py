@@ -11,6 +11,7 @@ from models.manifest import Manifest
 from models.names import is_version
 from service.errors import TooLargeError
 from service.settings import Settings
+from service.trace_context import TraceContext
 
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in lower case, and values, as ASGI has them."""
@@ -47,6 +48,7 @@ class Question:
         started: When the request began, `time.perf_counter` seconds; None where it is counted elsewhere.
         deadline: When an answer is of no use any more, `time.perf_counter` seconds.
         receive: ASGI's, where only that tells that the sender has left.
+        trace: The sender's trace that it belongs to, if any.
     """
 
     protocol: "WireProtocol"
@@ -58,6 +60,7 @@ class Question:
     started: float | None = None
     deadline: float | None = None
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]] | None = None
+    trace: TraceContext | None = None
 
 
 @dataclass(slots=True)

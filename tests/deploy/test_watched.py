@@ -1,0 +1,191 @@
+"""A real Prometheus watches a real two-worker service: what the dashboards show, and which alerts fire when."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from deploy.grafana.panels import DASHBOARDS, Panel
+from models.bundle import ONNX, Bundle
+from models.store import Canary, Store, Traffic
+from tests.bundles import CARS, CREATED, IMAGE, graph_of, make_bundle
+from tests.deploy.watched import JOB, Prometheus, exposing, prometheus, shortened, wait_for
+from tests.e2e.server import Server, running
+from tests.redeploy.offered import resealed
+
+pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian: prometheus)")
+
+# 5 minutes are 5 seconds, an hour is a minute.
+FACTOR = 60
+GOOD, FATAL, SLOW = 1000.0, 3000.0, 4000.0
+"""Weights of cars: answered, failed, and answered after a second or more."""
+# A tenth of the requests may fail, so that a busy machine's odd slow answer is no alert, and a burst is one.
+OBJECTIVES = "cars=1000:0.9,trucks=1000:0.9,wear=1000:0.9"
+# What neither this machine nor a model without reference statistics has.
+ELSEWHERE = """
+serving_gpu_utilization_ratio{gpu="0"} 0.5
+serving_gpu_memory_used_bytes{gpu="0"} 1e9
+serving_gpu_memory_total_bytes{gpu="0"} 8e9
+serving_input_psi{model="wear",alias="production",feature="intensity"} 0.1
+serving_prediction_psi{model="wear",alias="production",feature="label"} 0.1
+"""
+NOBODY: set[tuple[str, str]] = set()
+
+
+def moody(source: Bundle) -> bytes:
+    """The graph of ``source``, which fails on one weight, and takes its time with another."""
+    model = onnx.load_from_string(source.read(ONNX))
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["healthy" if name == "outputs" else name for name in node.output]
+    square = np.full((900, 900), 1 / 900, np.float32)
+    for name, value in {"fatal": FATAL, "slow": SLOW, "rounds": 80.0, "nothing": 0.0}.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    graph.initializer.append(numpy_helper.from_array(square, "square"))
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "square"], ["after"]),
+            helper.make_node("Identity", ["on"], ["still_on"]),
+        ],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [900, 900]),
+        ],
+        [
+            helper.make_tensor_value_info("still_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [900, 900]),
+        ],
+    )
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["rows"], ["weight"], axes=[1], keepdims=1),
+            helper.make_node("Equal", ["weight", "slow"], ["is_slow"]),
+            helper.make_node("Cast", ["is_slow"], ["slowness"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["slowness"], ["any_slow"], keepdims=0),
+            helper.make_node("Mul", ["any_slow", "rounds"], ["turns_float"]),
+            helper.make_node("Cast", ["turns_float"], ["turns"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["turns", "", "square"], ["product"], body=body),
+            helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+            helper.make_node("Sub", ["weight", "fatal"], ["apart"]),
+            helper.make_node("Div", ["apart", "apart"], ["one_or_nan"]),
+            helper.make_node("Mul", ["healthy", "one_or_nan"], ["certain"]),
+            helper.make_node("Add", ["certain", "zero"], ["outputs"]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def ask(server: Server, model: str, weight: float = GOOD) -> int:
+    """Status of one request on a connection of its own, so that any worker may get it."""
+    record = {"weight": weight, "horsepower": 100, "origin": "usa"}
+    return httpx.post(f"{server.url}/predict/{model}", json={"instances": [record]}, timeout=60).status_code
+
+
+def show(server: Server, count: int) -> None:
+    """Pictures for the classifier."""
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    for one in pixels:
+        answer = httpx.post(f"{server.url}/predict/wear", json={"instances": [one.tolist()]}, timeout=60)
+        assert answer.status_code == 200
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
+    """A service with a canary and a shadow, that got some healthy requests, and its Prometheus."""
+    folder = tmp_path_factory.mktemp("watched")
+    for name in ("cars", "trucks"):
+        plain = make_bundle(folder / "plain", name, CARS)
+        resealed(plain, folder / "pre" / name, CREATED, moody(plain))
+    old = make_bundle(folder / "pre", "wear", IMAGE, seed=1)
+    new = make_bundle(folder / "new", "wear", IMAGE, seed=2, created=CREATED + timedelta(hours=1))
+    broken = resealed(old, folder / "broken", CREATED + timedelta(hours=2), graph_of(IMAGE, 3))
+    home = folder / "home"
+    # No batch on the event loop: nobody could foresee that the slow ones are.
+    settings = {"SERVING_OBJECTIVES": OBJECTIVES, "SERVING_INLINE_MS": "0", "SERVING_MAX_QUEUE_S": "600"}
+    with (
+        running(home, "--workers", "2", pretrained=folder / "pre", **settings) as server,
+        exposing(ELSEWHERE) as elsewhere,
+        prometheus(folder / "prometheus", [server.url.removeprefix("http://"), elsewhere], FACTOR) as found,
+    ):
+        store = Store(home)
+        for bundle in (new, broken):
+            store.add(bundle.path)
+        store.set_alias("wear", new.manifest.version, "candidate")
+        store.set_traffic("wear", Traffic(canary=Canary(percent=40, p99_factor=1000), shadow=True))
+        wait_for(lambda: server.metric("serving_model_info", alias="candidate"), "candidate")
+        assert ask(server, "nobody") == 404
+        assert ask(server, "cars", weight=1.0) == 422
+        for _ in range(8):
+            assert ask(server, "cars") == 200
+            assert ask(server, "trucks") == 200
+            show(server, 5)
+        yield server, found
+
+
+PANELS = [(page.uid, panel) for page in DASHBOARDS for panel in page.panels]
+
+
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=[f"{page}: {panel.title}" for page, panel in PANELS])
+def test_every_query_of_every_panel_has_data(watched: tuple[Server, Prometheus], page: str, panel: Panel) -> None:
+    _, found = watched
+    for query in panel.queries:
+        expr = query.expr.replace("$job", JOB).replace("$model", "wear").replace("$__rate_interval", "1m")
+        assert "$" not in expr
+        wait_for(lambda expr=expr: any(not math.isnan(one["value"]) for one in found.query(expr)), expr, 15)
+        for sample in found.query(expr):
+            missing = [label for label in _labels(query.legend) if label not in sample["metric"]]
+            assert not missing, "the legend names labels that the series have not"
+
+
+def _labels(legend: str) -> list[str]:
+    return [part.partition("}}")[0] for part in legend.split("{{")[1:]]
+
+
+def test_each_kind_of_trouble_fires_its_alerts_and_no_other(watched: tuple[Server, Prometheus]) -> None:
+    server, found = watched
+    rules = found.rules()
+    assert len(rules) == 21
+    wait_for(lambda: all(rule["health"] == "ok" for rule in found.rules()), "evaluation of every rule")
+    assert found.fired() == NOBODY, "of healthy requests"
+
+    for _ in range(100):
+        assert ask(server, "cars", FATAL) == 500
+    errors = {("ServingErrorBudgetBurn", "cars"), ("ServingErrorBudgetBurnSlow", "cars")}
+    wait_for(lambda: found.fired() >= errors, "alert of the errors")
+    assert found.fired() == errors
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: ask(server, "trucks", SLOW), range(24))) == {200}
+    slow = {("ServingLatencyBudgetBurn", "trucks"), ("ServingLatencyBudgetBurnSlow", "trucks")}
+    wait_for(lambda: found.fired() >= slow, "alert of the slow requests")
+    assert found.fired() == errors | slow
+
+    store = Store(server.home)
+    store.set_alias("wear", max(store.versions("wear")), "blue")
+    failed = {("ServingReloadFailed", "wear")}
+    wait_for(lambda: found.fired() >= failed, "alert of the failed reload")
+    assert found.fired() == errors | slow | failed
+
+    assert server.terminate() == 0
+    down = {("ServingTargetDown", "")}
+    wait_for(lambda: found.fired() >= down, "alert of the stopped target")
+    assert found.fired() == errors | slow | failed | down
+    assert {rule["health"] for rule in found.rules()} == {"ok"}
+
+
+def test_a_shortened_rule_is_the_same_rule_in_less_time() -> None:
+    text = 'record: x:rate5m\nexpr: rate(a_total[5m]) + b{c="[5m)"}[3d]\nfor: 1m\n'
+    assert (
+        shortened(text, 60) == 'record: x:rate5m\nexpr: rate(a_total[5000ms]) + b{c="[5m)"}[4320000ms]\nfor: 1000ms\n'
+    )
