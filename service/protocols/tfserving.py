@@ -68,7 +68,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     if encoding:
         body = await asyncio.to_thread(inflate, body, encoding, settings.max_body_bytes)
     # A picture in base64 may be of any size.
-    if len(body) <= _INLINE_BYTES and b'"b64"' not in body:
+    if len(body) <= _INLINE_BYTES and (body.count(b"{") == 1 or b'"b64"' not in body):
         return decode_body(task, body, settings)
     return await asyncio.to_thread(decode_body, task, body, settings)
 
@@ -98,7 +98,8 @@ def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
         raise InputError(field, "must be a list of at least one value", shorten(instances), "Send one a row.")
     limit_rows(len(instances), settings)
     try:
-        if b"true" in body or b"false" in body:
+        # A boolean needs an "e" after the first bracket: one memchr spares the usual body the walk.
+        if body.find(b"e", body.find(b"[")) != -1:
             refuse_booleans(instances, "instances", depth=4)
         decoded = decode_values(task, [_bare(task, value) for value in instances], settings)
     except InputError as error:

@@ -1,5 +1,6 @@
 """API keys: predictions need one where there are any; what only describes stays open."""
 
+import itertools
 import json
 import logging
 
@@ -38,6 +39,25 @@ async def test_any_of_the_keys_opens_predictions(client: Client, headers: dict[s
     assert (await client("POST", "/predict/cars", body_of(CAR), headers=JSON | headers)).status == 200
     answer = await client("POST", "/predict", b"{}", headers=headers)
     assert answer.headers["x-from"] == "bentoml"
+
+
+OTHER_PROTOCOLS = ("/v1/models/cars:predict", "/v2/models/cars/infer", "/v2/models/cars/versions/production/infer")
+
+
+async def test_the_other_protocols_need_a_key_too_and_say_so_in_their_form(client: Client) -> None:
+    for path, headers in itertools.product(OTHER_PROTOCOLS, ({}, {"x-api-key": KEYS[0][:-1]})):
+        answer = await client("POST", path, body_of(CAR), headers=headers)
+        assert (answer.status, list(answer.json)) == (401, ["error"])
+        assert answer.headers["www-authenticate"] == 'Bearer realm="keras-serving"'
+    for path in OTHER_PROTOCOLS:
+        # Let in: the body is looked at, and is none of v2's.
+        answer = await client("POST", path, body_of(CAR), headers={"x-api-key": KEYS[0]})
+        assert answer.status == (200 if path.startswith("/v1") else 400)
+
+
+async def test_what_describes_in_the_other_protocols_stays_open(client: Client) -> None:
+    for path in ("/v2", "/v2/health/ready", "/v2/models/cars", "/v2/models/cars/stats", "/v1/models/cars/metadata"):
+        assert (await client("GET", path)).status == 200
 
 
 @pytest.mark.parametrize(

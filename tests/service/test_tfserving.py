@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.errors import DecodeError, InputError
 from models.task import Number, TabularRegression
+from service.errors import TooLargeError
 from service.protocols import tfserving
 from service.protocols.base import Pin
 from service.protocols.tfserving import decode_body
@@ -134,11 +135,17 @@ async def test_the_content_type_does_not_matter_and_compression_is_undone(client
         ({"instances": RECORDS, "signature_name": [1]}, "signature_name: the only signature is serving_default"),
     ],
 )
-async def test_what_is_wrong_is_said_in_one_sentence(client: Client, document: Any, text: str) -> None:
-    answer = await predict(client, "cars", document)
+def test_what_is_wrong_is_said_in_one_sentence(document: Any, text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_body(CARS, json.dumps(document).encode(), SETTINGS)
+    assert text in str(caught.value)
+
+
+async def test_what_is_wrong_is_a_message_with_status_400(client: Client) -> None:
+    answer = await predict(client, "cars", {"inputs": COLUMNS | {"origin": ["usa", "mars"]}})
     assert answer.status == 400
     assert list(answer.json) == ["error"]
-    assert text in answer.json["error"]
+    assert 'inputs.origin[1]: must be one of "usa"' in answer.json["error"]
 
 
 @pytest.mark.parametrize(
@@ -150,17 +157,17 @@ async def test_what_is_wrong_is_said_in_one_sentence(client: Client, document: A
         ({"instances": [[[True]]]}, "must be a number"),
     ],
 )
-async def test_what_is_wrong_with_a_picture_is_said(client: Client, document: Any, text: str) -> None:
-    answer = await predict(client, "clothes", document)
-    assert answer.status == 400
-    assert text in answer.json["error"]
+def test_what_is_wrong_with_a_picture_is_said(document: Any, text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_body(IMAGE, json.dumps(document).encode(), SETTINGS)
+    assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("columnar", [True, False])
-async def test_too_many_rows_are_refused_before_they_are_made(client: Client, columnar: bool) -> None:
-    weights = [2000] * 1025
-    document = {"inputs": {"weight": weights}} if columnar else {"instances": weights}
-    assert (await predict(client, "cars", document)).status == 413
+def test_too_many_rows_are_refused_before_they_are_made(columnar: bool) -> None:
+    document = {"inputs": {"weight": [2000] * 5}} if columnar else {"instances": [2000] * 5}
+    with pytest.raises(TooLargeError, match="at most 4 rows"):
+        decode_body(CARS, json.dumps(document).encode(), SETTINGS)
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
