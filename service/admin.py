@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models.errors import BundleError, EngineError, InputError, shorten
+from models.errors import BundleError, EngineError
 from models.store import CANDIDATE, PRODUCTION, Aliases, Canary, Traffic
 from service.access import Secrets
-from service.errors import ClientDisconnectError, TooLargeError
+from service.bodies import read_form
 from service.replies import json_response
 from service.runtime import Runtime
 from service.served import try_out
@@ -26,7 +26,6 @@ from service.served import try_out
 logger = logging.getLogger(__name__)
 
 ADMIN_ROUTE = "/admin/models/{model}/"
-_MAX_BODY_BYTES = 16 * 1024
 _WAIT_S = 10.0
 
 
@@ -114,7 +113,7 @@ class Admin:
 
         async def call(request: Request) -> Response:
             self._token.check(request.scope["headers"])
-            order = await _read(request, ORDERS[action])
+            order = await read_form(request, ORDERS[action])
             name = request.path_params["model"]
             who = f"admin@{_address(request)}"
             answer = await change(name, order, who)
@@ -215,27 +214,3 @@ def _address(request: Request) -> str:
         return str(ip_address(request.client.host if request.client else ""))
     except ValueError:
         return "unknown"
-
-
-async def _read(request: Request, kind: type[_Order]) -> _Order:
-    """The body as ``kind``.
-
-    Raises:
-        TooLargeError: Above 16 KiB.
-        InputError: Not JSON, or a member is missing, unknown or wrong.
-    """
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_BODY_BYTES:
-                raise TooLargeError(f"A body has at most {_MAX_BODY_BYTES} bytes. Received: more. Send less.")
-    except ClientDisconnect:
-        raise ClientDisconnectError from None
-    try:
-        return kind.model_validate_json(bytes(body) or b"{}")
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        members = ", ".join(kind.model_fields)
-        raise InputError(where, first["msg"], shorten(first["input"]), f"Members: {members}.") from None

@@ -50,6 +50,21 @@ class NoRouteError(ServingError):
         super().__init__(f"No route {path[:80]!r}. /docs lists the routes; predictions are at /predict/{{model}}.")
 
 
+class NoAnswerError(ServingError):
+    """Feedback about an answer that no worker remembers.
+
+    Args:
+        request_id: Of the answer, as it came.
+        rows: That each worker remembers.
+    """
+
+    def __init__(self, request_id: str, rows: int) -> None:
+        super().__init__(
+            f"No answer {request_id[:64]!r} is remembered. Each worker remembers those of its last {rows:,} rows: tell "
+            "what is true sooner, or raise SERVING_FEEDBACK_ROWS."
+        )
+
+
 class QueueFullError(ServingError):
     """The model's queue holds as many rows as it may.
 
@@ -97,6 +112,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (DecodeError, 400, "The body cannot be read"),
     (UnauthorizedError, 401, "Not authorised"),
     (UnknownModelError, 404, "No such model"),
+    (NoAnswerError, 404, "No such answer"),
     (NoRouteError, 404, "No such route"),
     (MethodError, 405, "Method not allowed"),
     (ConflictError, 409, "Conflict"),

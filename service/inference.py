@@ -77,6 +77,8 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     encoding = perf_counter()
     answer = protocol.encode(manifest, question, decoded, result.outputs)
     now = perf_counter()
+    for listener in served.listeners:
+        listener(served, question, decoded, result.outputs)
     answer.version = manifest.version
     answer.batch_rows = result.batch_rows
     answer.decode_s, answer.queue_s = decoded_at - decoding, result.queue_s

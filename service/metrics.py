@@ -122,6 +122,7 @@ class Metrics:
             **options,
         )
         self._declare_drift(options)
+        self._declare_feedback(options)
         # By number of the worker; the worker in the place of a killed one takes its number over.
         own: dict[str, Any] = {"labelnames": ["worker"], **options}
         recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
@@ -163,6 +164,18 @@ class Metrics:
         )
         self.unseen_category = client.Counter(
             "input_unseen_category", "Categories that the schema, or training, lacks.", by, **options
+        )
+
+    def _declare_feedback(self, options: dict[str, Any]) -> None:
+        client = self._client
+        self.feedback = client.Counter(
+            "feedback",
+            "Answers of which the truth was told: right, wrong; of values, inside or outside of their interval.",
+            ["model", "alias", "outcome"],
+            **options,
+        )
+        self.feedback_error = client.Counter(
+            "feedback_absolute_error", "Sum of absolute errors, in the model's unit.", ["model", "alias"], **options
         )
 
     def model(self, name: str, role: str = "production") -> ModelMetrics:

@@ -10,6 +10,7 @@ from models.manifest import Manifest
 from models.task import Classes, ImageClassification
 from service.openapi_protocols import protocol_paths
 from service.schemas import instance, prediction
+from service.truth import Feedback
 
 _MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 _NO_ADMIN: Mapping[str, type[BaseModel]] = {}
@@ -189,6 +190,20 @@ def openapi_document(
         "/models/{model}/compare": {
             "parameters": [_MODEL_PARAMETER],
             **_get("What shadowing has shown of a model's candidate", obj, others=_problems("404", "503")),
+        },
+        "/feedback": {
+            "post": {
+                "summary": "What turned out to be true of an answer",
+                "operationId": "feedback",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": Feedback.model_json_schema()}},
+                },
+                "responses": {
+                    "200": _reply("What the model had said, and how good that was.", obj),
+                    **_problems("401", "404", "405", "409", "413", "422"),
+                },
+            }
         },
         "/models/{model}/drift": {
             "parameters": [_MODEL_PARAMETER],

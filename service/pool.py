@@ -10,7 +10,7 @@ from time import monotonic
 
 from models.store import Store, Target
 from service.metrics import Metrics
-from service.served import Served, load
+from service.served import Listener, Served, load
 from service.settings import Settings
 from service.turns import Turns
 
@@ -41,6 +41,7 @@ class Pool:
         loading: What is being loaded.
         failed: Why the last try to load a version failed.
         on_news: Called when a load is over.
+        listeners: Of every version.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Pool:
     loading: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
     failed: dict[Key, Failure] = field(default_factory=dict)
     _turns: Turns = field(default_factory=Turns)
+    listeners: tuple[Listener, ...] = ()
     _early: dict[Key, Future[Served]] = field(default_factory=dict)
     _retiring: set[asyncio.Task[None]] = field(default_factory=set)
     _threads: ThreadPoolExecutor = field(
@@ -99,6 +101,7 @@ class Pool:
             self.metrics.reloads.labels(name, "failure").inc()
         else:
             self.failed.pop(key, None)
+            fresh.listeners = self.listeners
             self.loaded[key] = fresh
             self.metrics.reloads.labels(name, "success").inc()
             self.metrics.load_seconds.labels(name).set(fresh.load_s)

@@ -14,6 +14,7 @@ from service.admin import ADMIN_ROUTE, ORDERS, Admin
 from service.comparison import comparison
 from service.drift_report import drift_document
 from service.errors import MethodError, NotReadyError, form_of
+from service.feedback import FEEDBACK_ROUTE
 from service.loader import Loader
 from service.openapi import openapi_document
 from service.openinference_routes import openinference_route, openinference_routes
@@ -28,7 +29,9 @@ from service.tfserving_routes import tfserving_route, tfserving_routes
 REQUEST_ID = "serving.request_id"
 """Key of the request id in an ASGI scope."""
 
-_OWNED = frozenset({"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs", LIVE_ROUTE})
+_OWNED = frozenset(
+    {"/", "/livez", "/readyz", "/healthz", "/metrics", "/models", "/openapi.json", "/docs", LIVE_ROUTE, FEEDBACK_ROUTE}
+)
 _MODEL_ROUTE = "/models/{model}"
 # BentoML's own: they fall through, and have a name in the metrics.
 _BENTOML = ("/predict", "/schema.json", "/docs.json", "/static_content")
@@ -253,6 +256,7 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route(_MODEL_ROUTE, quick(model)),
             Route(_COMPARE_ROUTE, compare),
             Route(_DRIFT_ROUTE, drift),
+            *runtime.feedback.routes(),
             prepared_route(runtime),
             Route("/openapi.json", quick(openapi)),
             Route("/docs", quick(docs)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.store import Store
 from service.drift_watch import DriftWatch
+from service.feedback import FeedbackDesk
 from service.live import LiveRecorder, directory_of_workers
 from service.loader import Loader
 from service.metrics import Metrics
@@ -30,6 +31,7 @@ class Runtime:
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
+        feedback: Learns what turned out to be true of the answers.
         live: Writes what the page at ``/`` shows.
         observer: Sees each request when it is over, where somebody asked for that.
     """
@@ -43,12 +45,16 @@ class Runtime:
     draining: bool = False
     stopping: bool = False
     drift: DriftWatch = field(init=False)
+    feedback: FeedbackDesk = field(init=False)
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
+        self.feedback = FeedbackDesk(self.settings, self.metrics, directory_of_workers())
+        if self.settings.feedback_rows:
+            self.loader.pool.listeners += (self.feedback.answers.remember,)
         self.live = LiveRecorder(self.metrics, directory_of_workers())
 
     @classmethod
@@ -63,11 +69,13 @@ class Runtime:
         """Begin loading models; returns at once."""
         self.loader.start()
         self.drift.start()
+        self.feedback.start()
         self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="metrics")
 
     async def close(self) -> None:
         """Release everything."""
         await self.drift.close()
+        await self.feedback.close()
         await self.loader.close()
         if self._flusher is not None:
             self._flusher.cancel()

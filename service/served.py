@@ -1,9 +1,13 @@
 """One loaded version, from the verified bundle to a queue that answers."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.engines import Engine, check_golden, open_engine
 from models.errors import BundleError
@@ -19,7 +23,10 @@ from service.statistics import Statistics
 from service.turns import Turns
 
 if TYPE_CHECKING:
+    from service.protocols.base import Decoded, Question
     from service.traffic import Split
+
+Listener = Callable[["Served", "Question", "Decoded", NDArray[np.float32]], None]
 
 
 @dataclass(eq=False)
@@ -39,6 +46,7 @@ class Served:
         split: While it answers as production, the canary that takes a share of its requests.
         statistics: What it has done since it was loaded.
         monitor: Compares its traffic with its training; None where that cannot be.
+        listeners: Called after each answer; each must be quick and must not raise.
     """
 
     manifest: Manifest
@@ -54,6 +62,7 @@ class Served:
     split: "Split | None" = None
     statistics: Statistics = field(default_factory=Statistics)
     monitor: Monitor | None = None
+    listeners: tuple["Listener", ...] = ()
 
     def act_as(self, role: str, metrics: Metrics, inline_ms: float) -> None:
         """Take a role: requests are counted under it, and batches of at most ``inline_ms`` run on the event loop."""

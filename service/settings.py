@@ -3,6 +3,7 @@
 Each is an environment variable with the prefix ``SERVING_``, such as ``SERVING_MAX_BATCH_ROWS=128``.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
         drift: Whether requests and answers are compared with the reference statistics of the training.
         drift_half_life_rows: After so many rows a row counts half.
         drift_min_rows: Rows before drift is spoken of.
+        feedback_rows: Rows of answers that each worker remembers for feedback; 0 for none.
         response_details: Whether each answer has headers that say how it came about, asked for or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
@@ -66,6 +68,8 @@ class Settings(BaseSettings):
         objective_success_ratio: Share of requests that is to succeed, and to be answered in time.
         objectives: Model name -> an objective of its own, in the environment as ``cnn=50:0.99,lstm=100:0.995``.
         log_level: Least severe level that is logged.
+        log_format: ``json``, a line each, or ``text`` for people.
+        log_requests: Whether each request gets a line in the log: what it was for and how long it took, nothing of it.
     """
 
     model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="ignore")
@@ -99,6 +103,7 @@ class Settings(BaseSettings):
     drift: bool = True
     drift_half_life_rows: int = Field(default=1000, ge=10, le=10_000_000)
     drift_min_rows: int = Field(default=200, ge=10, le=10_000_000)
+    feedback_rows: int = Field(default=10_000, ge=0, le=10_000_000)
     response_details: bool = False
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=600)
@@ -106,6 +111,8 @@ class Settings(BaseSettings):
     objective_success_ratio: float = 0.999
     objectives: Annotated[dict[str, Objective], NoDecode] = Field(default_factory=dict)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "text"
+    log_requests: bool = False
 
     @field_validator("models", "api_keys", mode="before")
     @classmethod
@@ -164,6 +171,14 @@ class Settings(BaseSettings):
         if self.max_request_rows > self.max_queue_rows:
             raise ValueError("max_request_rows must not exceed max_queue_rows, or no queue could hold such a request")
         return self
+
+    @property
+    def tracing(self) -> bool:
+        """Whether OpenTelemetry's standard variables name a collector for traces; the SDK reads everything else."""
+        names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        wanted = any(os.environ.get(name) for name in names) or os.environ.get("OTEL_TRACES_EXPORTER") == "otlp"
+        off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        return wanted and not off and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
 
     def objective(self, name: str) -> Objective:
         """What is expected of the model ``name``."""

@@ -1,0 +1,37 @@
+"""Small JSON bodies of the routes that are no predictions."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from models.errors import InputError, shorten
+from service.errors import ClientDisconnectError, TooLargeError
+
+_MAX_BODY_BYTES = 16 * 1024
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+async def read_form(request: Request, kind: type[Form]) -> Form:
+    """The body as ``kind``.
+
+    Raises:
+        TooLargeError: Above 16 KiB.
+        InputError: Not JSON, or a member is missing, unknown or wrong.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise TooLargeError(f"A body has at most {_MAX_BODY_BYTES} bytes. Received: more. Send less.")
+    except ClientDisconnect:
+        raise ClientDisconnectError from None
+    try:
+        return kind.model_validate_json(bytes(body) or b"{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        members = ", ".join(kind.model_fields)
+        raise InputError(where, first["msg"], shorten(first["input"]), f"Members: {members}.") from None
