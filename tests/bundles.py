@@ -79,14 +79,16 @@ def rows_of(task: Task, count: int, seed: int = 0) -> NDArray[Any]:
 
 
 def graph_of(task: Task, seed: int) -> bytes:
-    """A linear ONNX model with the task's shapes; another ``seed`` gives other answers."""
+    """A linear ONNX model of the task's shapes, a missing value being 0; another ``seed`` gives other answers."""
     rng = np.random.default_rng(seed)
     size_in, size_out = int(np.prod(task.input_shape)), int(np.prod(task.output_shape))
     scale = 1 / 255 if isinstance(task, ImageClassification) else 1e-3
     weights = rng.normal(0, scale, (size_in, size_out)).astype(np.float32)
     elem = TensorProto.UINT8 if task.dtype == "uint8" else TensorProto.FLOAT
     nodes = [
-        helper.make_node("Cast", ["rows"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["rows"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("IsNaN", ["cast"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "cast"], ["floats"]),
         helper.make_node("Reshape", ["floats", "flat_shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
     ]
@@ -101,6 +103,7 @@ def graph_of(task: Task, seed: int) -> bytes:
         [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", *task.output_shape])],
         [
             numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.float32(0), "zero"),
             numpy_helper.from_array(np.array([-1, size_in]), "flat_shape"),
             numpy_helper.from_array(np.array([-1, *task.output_shape]), "out_shape"),
         ],
@@ -119,7 +122,8 @@ def example_of(task: Task) -> Any:
         return {"b64": base64.b64encode(buffer.getvalue()).decode()}
     if isinstance(task, Records):
         return task.record(row)
-    return [round(float(v), 2) for v in row[:, 0]]
+    steps: list[list[float]] = row.round(2).astype(float).tolist()
+    return [step[0] for step in steps] if len(task.channels) == 1 else steps
 
 
 def make_bundle(

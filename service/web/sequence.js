@@ -45,7 +45,7 @@ const SHAPES = {
 /** The form of a task on series. */
 export function sequenceForm({ input, example }, changed) {
   const { channels, lookback } = input;
-  const begun = example.instances[0].slice(-lookback).map((step) => (Array.isArray(step) ? step : [step]));
+  const begun = example.instances[0].slice(-lookback).map((step) => channels.map((_, place) => [step].flat()[place] ?? 0));
   let steps = begun.map((step) => [...step]);
   let broken = null;
 

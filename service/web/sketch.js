@@ -19,7 +19,7 @@ export class Sketch {
       width: SIZE,
       height: SIZE,
       role: "img",
-      "aria-label": "Drawing. Without a pointer, choose a picture instead.",
+      "aria-label": "Your drawing, with a pointer; the buttons take a file or the example instead",
     });
     this.#context = this.canvas.getContext("2d", { alpha: false });
     const [width, ink] = [newId("pen"), newId("ink")];
