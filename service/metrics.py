@@ -183,6 +183,7 @@ class Metrics:
         if (name, role) not in self._models:
             if name not in self._classes:
                 self._classes[name] = ClassCounts(self.predictions, name)
+                self.canary_rollbacks.labels(name)
                 for result in RELOAD_RESULTS:
                     # From 0 on, so that the first failure is an increase.
                     self.reloads.labels(name, result)

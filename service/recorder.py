@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
 
 STAGES = ("decode", "queue", "infer", "encode")
+FAILURES = (429, 500, 503, 504)
+"""Status codes that use up an objective's budget."""
 MAX_CLASSES = 20
 OTHER = "other"
 # Counting that many takes about a fifth of a millisecond, for which the event loop stands still.
@@ -148,6 +150,9 @@ class ModelMetrics:
         for route, seconds in totals.items():
             if route not in self._durations:
                 self._durations[route] = BulkHistogram(self._duration.labels(route, self._model, self._role))
+                for status in FAILURES:
+                    # From 0 on: the first count of a series is no increase to Prometheus, and would burn no budget.
+                    self._requests.labels(route, self._model, self._role, str(status))
             self._durations[route].observe(seconds)
         for (route, code), count in codes.items():
             self._requests.labels(route, self._model, self._role, str(code)).inc(count)

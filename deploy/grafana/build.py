@@ -1,4 +1,4 @@
-"""Writes the dashboards as Grafana's JSON: ``python -m deploy.grafana.build``, after each change of panels.py."""
+"""Writes the dashboards as Grafana's JSON: ``python -m deploy.grafana.build``, after each change of a page."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from deploy.grafana.panels import DASHBOARDS, Dashboard, Panel
+from deploy.grafana import DASHBOARDS
+from deploy.grafana.panels import Dashboard, Panel
 
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")

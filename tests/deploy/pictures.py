@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from deploy.grafana import DASHBOARDS
 from deploy.grafana.draw import draw
-from deploy.grafana.panels import DASHBOARDS
 from models.bundle import Bundle
 from models.store import Canary, Store, Traffic
 from service.settings import PRETRAINED

@@ -11,8 +11,8 @@ import prometheus_client
 import pytest
 import yaml
 
+from deploy.grafana import DASHBOARDS
 from deploy.grafana.build import FOLDER, build
-from deploy.grafana.panels import DASHBOARDS
 from service.metrics import Metrics
 from service.present import PresentGauge
 

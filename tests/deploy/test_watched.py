@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.grafana.panels import DASHBOARDS, Panel
+from deploy.grafana import DASHBOARDS
+from deploy.grafana.panels import Panel
 from models.bundle import ONNX, Bundle
 from models.store import Canary, Store, Traffic
 from tests.bundles import CARS, CREATED, IMAGE, graph_of, make_bundle

@@ -379,16 +379,20 @@ def series(runtime: Runtime) -> set[str]:
     return {name for name in rendered(runtime.metrics) if "_bucket" not in name}
 
 
-async def test_random_paths_make_no_new_series(client: Client, runtime: Runtime) -> None:
+async def test_ten_thousand_random_paths_make_no_new_series(client: Client, runtime: Runtime) -> None:
     async def knock(i: int) -> None:
         await client("GET", f"/x{i}")
         await client("GET", f"/models/x{i}")
         await client("GET", f"/static_content/x{i}")
+        await client("GET", f"/models/x{i}/drift")
         await client("POST", f"/predict/x{i}", body_of(CAR), headers=JSON)
+        await client("POST", f"/predict/cars?version=x{i}", body_of(CAR), headers=JSON)
+        await client("POST", f"/v1/models/x{i}:predict", body_of(CAR), headers=JSON)
+        await client("POST", f"/v2/models/x{i}/infer", body_of(CAR), headers=JSON)
 
     await knock(0)
     before = series(runtime)
-    for i in range(1, 100):
+    for i in range(1, 1250):
         await knock(i)
     assert series(runtime) == before
 

@@ -180,10 +180,15 @@ def test_objectives_of_models_that_are_gone_are_gone() -> None:
     ]
 
 
-def test_a_failed_reload_is_an_increase_from_zero() -> None:
+def test_the_first_failure_of_any_kind_is_an_increase_from_zero() -> None:
     metrics = Metrics()
-    metrics.model("cars")
-    assert rendered(metrics)['serving_model_reloads_total{model="cars",result="failure"}'] == 0
+    metrics.model("cars").answered(ROUTE, 0.004, 0.0002, 0.001, 0.0001)
+    found = rendered(metrics)
+    assert found['serving_model_reloads_total{model="cars",result="failure"}'] == 0
+    assert found['serving_canary_rollbacks_total{model="cars"}'] == 0
+    for code in (429, 500, 503, 504):
+        labels = f'alias="production",code="{code}",model="cars",route="/predict/{{model}}"'
+        assert found[f"serving_requests_total{{{labels}}}"] == 0
 
 
 def test_names_follow_the_field() -> None:
