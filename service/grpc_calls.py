@@ -27,6 +27,8 @@ from service.refusals import count_refusal
 from service.request_id import RequestIds
 from service.runtime import Runtime
 from service.served import Served
+from service.trace_context import HEADER as TRACE_HEADER
+from service.trace_context import RESPONSE_HEADER, read_traceparent
 
 SERVICE = "inference.GRPCInferenceService"
 # A client whose deadline passes gives up by its own clock, which may be a little before ours says so. Seconds.
@@ -64,17 +66,19 @@ class Calls:
         """The beginning of a prediction's call, before its message is read."""
         started = perf_counter()
         remaining = context.time_remaining()
+        headers = [
+            (key.encode(), value if isinstance(value, bytes) else value.encode())
+            for key, value in context.invocation_metadata() or ()
+        ]
         return Question(
             protocol,
             self._ids.next(),
             b"",
             b"",
-            headers=[
-                (key.encode(), value if isinstance(value, bytes) else value.encode())
-                for key, value in context.invocation_metadata() or ()
-            ],
+            headers=headers,
             started=started,
             deadline=None if remaining is None else started + remaining,
+            trace=read_traceparent(b",".join(value for key, value in headers if key == TRACE_HEADER)),
         )
 
     async def infer(self, question: Question, data: bytes) -> Answer:
@@ -109,9 +113,11 @@ class Calls:
             runtime.inflight -= 1
 
     def trailing(self, question: Question, answer: Answer) -> tuple[tuple[str, str], ...]:
-        """Metadata after an answer: the request's id, and how the answer came about, for who asks for that."""
+        """Metadata after an answer: the request's id, its trace, and how the answer came about, for who asks for that."""
         asked = (DETAILS_HEADER, b"1") in question.headers or self._runtime.settings.response_details
         found = [(b"x-request-id", question.request_id.encode()), *(details(answer) if asked else ())]
+        if question.trace is not None:
+            found.append((RESPONSE_HEADER, question.trace.response))
         return tuple((key.decode(), value.decode()) for key, value in found)
 
     async def stream_infer(self, question: Question, data: bytes) -> Any:

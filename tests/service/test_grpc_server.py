@@ -82,6 +82,16 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
+async def test_the_trace_of_a_request_comes_back(door: Door) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    call = door.infer.ModelInfer(request(), metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")])
+    await call
+    assert dict(await call.trailing_metadata())["traceresponse"].split("-")[1] == trace
+    call = door.infer.ModelInfer(request())
+    await call
+    assert "traceresponse" not in dict(await call.trailing_metadata())
+
+
 async def test_a_request_is_answered_under_its_id_and_counted(door: Door) -> None:
     call = door.infer.ModelInfer(request(id="mine"), metadata=[("x-serving-details", "1")])
     answer = await call
