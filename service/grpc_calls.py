@@ -113,7 +113,7 @@ class Calls:
             runtime.inflight -= 1
 
     def trailing(self, question: Question, answer: Answer) -> tuple[tuple[str, str], ...]:
-        """Metadata after an answer: the request's id, its trace, and how the answer came about, for who asks for that."""
+        """Metadata after an answer: the request's id, its trace, and for who asks how the answer came about."""
         asked = (DETAILS_HEADER, b"1") in question.headers or self._runtime.settings.response_details
         found = [(b"x-request-id", question.request_id.encode()), *(details(answer) if asked else ())]
         if question.trace is not None:
