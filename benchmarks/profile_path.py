@@ -22,8 +22,9 @@ import psutil
 from benchmarks.bench import load, pictures, plan_for
 from benchmarks.ceiling import fixed_answers
 from benchmarks.checker import Checker
+from benchmarks.payloads import PAYLOADS
 from benchmarks.peers.__main__ import gather
-from benchmarks.peers.contenders import LIMIT, OURS, peers_of
+from benchmarks.peers.contenders import LIMIT, OURS, in_format, peers_of
 from benchmarks.plan import Plan
 from benchmarks.servers import BenchmarkError, Contender, running
 from benchmarks.stalls import busiest
@@ -97,7 +98,7 @@ def functions(contender: Contender, plan: Plan) -> Counter[str]:
             return Counter(json.loads(file.read_text())) - warm
 
 
-def profile(model: str, seconds: float) -> dict[str, Any]:
+def profile(model: str, seconds: float, payload: str, rounds: int) -> dict[str, Any]:
     """Everything.
 
     Raises:
@@ -108,19 +109,26 @@ def profile(model: str, seconds: float) -> dict[str, Any]:
         bundle = Bundle.open(Path(folder) / model)
         found = peers_of(bundle, Path(folder))
         asked = pictures(bundle)
-        plan = plan_for(found[OURS], asked, seconds)
+        asked_so = in_format(found[OURS], payload)
+        plan = plan_for(asked_so, asked, seconds)
+        bare = plan_for(found[LIMIT], asked, seconds)
         fixed = replace(plan, path="/", reader="rows", bodies=plan.bodies[:1], expected=plan.expected[:1])
-        with fixed_answers(plan.expected[0]) as port:
-            costs = {"an answer from a bare socket protocol": cost_of(_child(), replace(fixed, port=port))}
-        contender = empty(plan)
-        costs[contender.name] = measured(contender, fixed)
-        costs[LIMIT] = measured(found[LIMIT], replace(plan, path=found[LIMIT].path))
-        costs[OURS] = measured(found[OURS], plan)
+        asked_of = {"uvicorn, empty handler": (empty(plan), fixed), LIMIT: (found[LIMIT], bare), OURS: (asked_so, plan)}
         for name, changed in _FEATURES.items():
-            varied = replace(found[OURS], environment=found[OURS].environment | changed)
-            costs[f"{OURS}, {name}"] = measured(varied, plan)
-        samples = functions(found[OURS], plan)
-    return {"model": model, "costs": costs, "functions": samples}
+            varied = replace(asked_so, environment=asked_so.environment | changed)
+            asked_of[f"{OURS}, {name}"] = (varied, plan)
+        every: dict[str, list[Cost]] = {}
+        for _ in range(rounds):
+            with fixed_answers(plan.expected[0]) as port:
+                every.setdefault("an answer from a bare socket protocol", []).append(
+                    cost_of(_child(), replace(fixed, port=port))
+                )
+            for name, (contender, its_plan) in asked_of.items():
+                every.setdefault(name, []).append(measured(contender, its_plan))
+        # The cheapest round: what else runs on the machine only ever adds, through cold caches above all.
+        costs = {name: min(several, key=lambda cost: cost.total) for name, several in every.items()}
+        samples = functions(asked_so, plan)
+    return {"model": f"{model}, {payload}", "costs": costs, "functions": samples}
 
 
 def _child() -> int:
@@ -146,10 +154,12 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="dnn", help="dnn, small, cnn [%(default)s]")
+    parser.add_argument("--format", default="instances", choices=sorted(PAYLOADS), help="[%(default)s]")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="the cheapest one counts [%(default)s]")
     options = parser.parse_args()
     try:
-        tell(profile(options.model, options.seconds))
+        tell(profile(options.model, options.seconds, options.format, options.rounds))
     except BenchmarkError as error:
         print(f"profile: {error}", file=sys.stderr)
         return 1

@@ -94,6 +94,11 @@ class Server:
             sleep(0.01)
         raise BenchmarkError(f"{self.contender.name}: no answer in {READY_S} s:\n{self.log.read_text()[-3000:]}")
 
+    def cpu_s(self) -> float:
+        """CPU seconds of the whole process tree so far."""
+        root = psutil.Process(self.process.pid)
+        return sum(sum(process.cpu_times()[:2]) for process in (root, *root.children(recursive=True)))
+
     def memory(self) -> Memory:
         """Memory of the whole process tree now."""
         root = psutil.Process(self.process.pid)

@@ -11,7 +11,7 @@ from benchmarks.report import Target
 
 Level = dict[str, float]
 """``requests_per_s``, ``p50_ms`` and so on."""
-_FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "generator_cpu")
+_FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "generator_cpu", "cpu_us")
 _PROBLEMS = ("wrong", "refused", "broken")
 LEVEL_CONNECTIONS = 32
 _BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC)
@@ -20,7 +20,7 @@ _BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC)
 def _combined(runs: Iterable[Mapping[str, Any]]) -> Level:
     """Median of each figure; problems are summed up."""
     same = list(runs)
-    figures = {figure: median(run[figure] for run in same) for figure in _FIGURES}
+    figures = {figure: median(run[figure] for run in same) for figure in _FIGURES if figure in same[0]}
     return figures | {problem: sum(run[problem] for run in same) for problem in _PROBLEMS}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
-from benchmarks.peers.figures import Level, capacities, connections_of, levels, targets
+from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, capacities, connections_of, levels, targets
 from benchmarks.peers.measure import OPEN_CONNECTIONS
 from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL
 from benchmarks.peers.plots import closed_loop, open_loop
@@ -110,13 +110,17 @@ def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
         "",
         "Closed loop: each connection has one request under way. Cells: requests/s; p50 / p99 ms.",
         "",
-        f"| server | {head} | first answer s | RSS MB |",
-        "|---|" + "---|" * (len(connections) + 2),
+        f"| server | {head} | CPU us a request at {LEVEL_CONNECTIONS} | first answer s | RSS MB |",
+        "|---|" + "---|" * (len(connections) + 3),
     ]
     for name, level in found.items():
         cells = " | ".join(_cell(level.get(count)) for count in connections)
-        lines.append(f"| {name} | {cells} | {ready[name]['ready_s']:.1f} | {ready[name]['memory']['rss_mb']:.0f} |")
-    lines += ["", f"![{model}: throughput and p99 over connections]({PICTURES}/{model}-closed.png)", ""]
+        cpu = level.get(str(LEVEL_CONNECTIONS), {}).get("cpu_us", float("nan"))
+        lines.append(
+            f"| {name} | {cells} | {cpu:.0f} | {ready[name]['ready_s']:.1f} | {ready[name]['memory']['rss_mb']:.0f} |"
+        )
+    lines += ["", "CPU time is that of all processes of a server, while it is loaded.", ""]
+    lines += [f"![{model}: throughput and p99 over connections]({PICTURES}/{model}-closed.png)", ""]
     return [*lines, *_open(record, model, folder)]
 
 

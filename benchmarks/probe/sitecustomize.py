@@ -78,8 +78,9 @@ def _profile(folder: str) -> None:
         counts[name] = counts.get(name, 0) + 1
         total += 1
         if total % 100 == 0:
-            with open(path, "w") as file:  # noqa: PTH123
+            with open(f"{path}.new", "w") as file:  # noqa: PTH123
                 json.dump(counts, file)
+            os.replace(f"{path}.new", path)  # noqa: PTH105
 
     signal.signal(signal.SIGPROF, sampled)
     signal.setitimer(signal.ITIMER_PROF, 0.002, 0.002)

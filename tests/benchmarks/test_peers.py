@@ -31,7 +31,7 @@ ABOUT: dict[str, Any] = {
 
 
 def run(rate: float, **changes: Any) -> dict[str, Any]:
-    usual = {"requests_per_s": rate, "p50_ms": 1.0, "p99_ms": 5.0, "max_ms": 9.0, "generator_cpu": 0.1}
+    usual = {"cpu_us": 42.0, "requests_per_s": rate, "p50_ms": 1.0, "p99_ms": 5.0, "max_ms": 9.0, "generator_cpu": 0.1}
     return usual | {"wrong": 0, "refused": 0, "broken": 0, "bytes": 3000} | changes
 
 
@@ -176,6 +176,7 @@ def test_the_page_tells_targets_losses_and_failures_and_can_be_made_again(tmp_pa
     assert "- small, open loop: 80.0% of mosec's highest rate." in text
     assert "- dnn, 32 connections: 80.0% of mosec's requests/s." in text
     assert "bare ASGI handler's requests/s" not in text
+    assert "| mosec | 1,250; 1.0 / 5.0 | 1,250; 1.0 / 5.0 | 42 | 1.0 | 100 |" in text
     assert "| npy | 1 | 3,000 | 1,400 | 1,400 | 1.0 | 5.0 |" in text
     assert '- closed|dnn|LitServe|1: "did not start"' in text
     assert '- formats|dnn|keras-serving|1: v2 json|1: "not there"' in text
