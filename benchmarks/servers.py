@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
@@ -78,21 +78,23 @@ class Server:
         while perf_counter() - self.started < READY_S:
             if self.process.poll() is not None:
                 raise BenchmarkError(f"{self.contender.name} ended by itself:\n{self.log.read_text()[-3000:]}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
             with suppress(OSError, http.client.HTTPException):
-                connection.request("POST", self.contender.path, body, dict(headers))
-                response = connection.getresponse()
-                answer = response.read()
-                if response.status == 200:
+                status, answer = self._ask(body, headers)
+                if status == 200:
                     seconds = perf_counter() - self.started
                     if problem := wrong(answer):
                         raise BenchmarkError(f"{self.contender.name}: first answer is wrong: {problem}")
                     return seconds
-                if 400 <= response.status < 500 and perf_counter() - self.started > REFUSED_S:
-                    raise BenchmarkError(f"{self.contender.name}: status {response.status}: {answer[:300]!r}")
-            connection.close()
+                if 400 <= status < 500 and perf_counter() - self.started > REFUSED_S:
+                    raise BenchmarkError(f"{self.contender.name}: status {status}: {answer[:300]!r}")
             sleep(0.01)
         raise BenchmarkError(f"{self.contender.name}: no answer in {READY_S} s:\n{self.log.read_text()[-3000:]}")
+
+    def _ask(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("POST", self.contender.path, body, dict(headers))
+            response = connection.getresponse()
+            return response.status, response.read()
 
     def cpu_s(self) -> float:
         """CPU seconds of the whole process tree so far."""

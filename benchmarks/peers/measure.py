@@ -86,7 +86,7 @@ class Bench:
                 run = load(replace(plan, port=server.port, connections=count))
                 # What was answered in the warm-up is not counted: taken to be as fast.
                 answered = run.requests_per_s * (run.seconds + plan.warm_up_s)
-                runs[count] = asdict(run) | {"cpu_us": 1e6 * (server.cpu_s() - before) / answered}
+                runs[str(count)] = asdict(run) | {"cpu_us": 1e6 * (server.cpu_s() - before) / answered}
                 _tell(f"{count:3} connections", run.requests_per_s, run.p50_ms, run.p99_ms, run.first_problem)
             return {"ready_s": ready_s, "memory": asdict(server.memory()), "runs": runs}
 

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import holds, lagged, search
 from benchmarks.peers.figures import levels, targets
+from benchmarks.peers.measure import Bench
 from benchmarks.peers.page import publish
 from benchmarks.peers.plans import ALL, FULL, QUICK, Step, steps
 from benchmarks.peers.record import Record
@@ -197,6 +198,20 @@ def test_every_contender_gets_its_port_and_a_reader_of_its_format(tmp_path: Path
         assert "{port}" in filled, name
         assert contender.payload.startswith("v2") == (contender.reader == "v2"), name
     assert who.in_format(found[who.OURS], "v2 binary").path == "/v2/models/small/infer"
+
+
+def test_a_step_starts_the_server_measures_it_and_keeps_the_figures(tmp_path: Path) -> None:
+    (tmp_path / "small").symlink_to(ROOT / "benchmarks" / "small")
+    preset = replace(QUICK, seconds=0.1, warm_up_s=0.1, connections={"small": (1, 2)})
+    found = Record(tmp_path / "peers.json", ABOUT)
+    bench = Bench(tmp_path, preset, found)
+    bench.do(Step("closed", "small", who.LIMIT, 1))
+    bench.do(Step("open", "small", who.TUNED, 1))
+    level = levels(found, "closed", "small")[who.LIMIT]
+    assert list(level) == ["1", "2"]
+    assert all(one["requests_per_s"] > 0 < one["cpu_us"] and one["wrong"] == 0 for one in level.values())
+    assert "closed loop" in found.errors()[f"open|small|{who.TUNED}|1"]
+    assert "| bare ASGI handler | " in publish(found, tmp_path).read_text()
 
 
 @pytest.mark.parametrize("name", who.PEERS)
