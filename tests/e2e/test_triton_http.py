@@ -250,3 +250,27 @@ def test_a_body_that_inflates_beyond_the_limit_is_refused(server: Server) -> Non
     found = httpx.post(f"{server.url}/v2/models/dnn/infer", content=bomb, headers={"content-encoding": "gzip"})
     assert found.status_code == 413
     assert "uncompressed" in json.loads(found.content)["error"]
+
+
+def test_damaged_requests_never_get_a_5xx(server: Server) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1, 28, 28, 1), np.uint8)
+    body, length = triton.InferenceServerClient.generate_request_body([tensor("input", pixels, np.uint8)])
+    record = json.dumps({"instances": [CAR]}).encode()
+    row = {"inputs": [{"name": "input", "shape": [1, 7], "datatype": "FP32", "data": [4, 120, 90, 2400, 15.5, 80, 2]}]}
+    statuses = set()
+    with httpx.Client(base_url=server.url) as http:
+        for path, whole, headers in (
+            ("/v2/models/dnn/infer", body, {"inference-header-content-length": str(length)}),
+            ("/v2/models/regressor/infer", json.dumps(row).encode(), {}),
+            ("/v1/models/regressor:predict", record, {}),
+            ("/v1/models/regressor:predict", gzip.compress(record), {"content-encoding": "gzip"}),
+        ):
+            for _ in range(60):
+                damaged = bytearray(whole)
+                for place in rng.integers(0, min(len(whole), 200), rng.integers(1, 4)):
+                    damaged[place] = rng.integers(0, 256)
+                sent = bytes(damaged[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else damaged)
+                statuses.add(http.post(path, content=sent, headers=headers).status_code)
+    assert statuses <= {200, 400, 413}
+    assert 400 in statuses
