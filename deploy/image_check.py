@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from models.task import Records, TabularRegression
 from service.settings import PRETRAINED, Settings
 
 ROWS = 32
+# Longest wait for the server to follow a change of the store. Seconds.
+FOLLOW_S = 10
 failures: list[str] = []
 
 
@@ -99,7 +102,13 @@ def check_model(bundle: Bundle) -> None:
     """The model answers golden rows as it did when it was trained."""
     manifest, task = bundle.manifest, bundle.manifest.task
     rows, outputs = (array[:ROWS] for array in bundle.golden())
-    status, body = call("POST", f"/predict/{manifest.name}", {"instances": [instance(task, row) for row in rows]})
+    question = {"instances": [instance(task, row) for row in rows]}
+    deadline = time.monotonic() + FOLLOW_S
+    while True:
+        status, body = call("POST", f"/predict/{manifest.name}", question)
+        if status != 200 or json.loads(body)["version"] == manifest.version or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
     require(status == 200, f"{manifest.name}: status {status}: {body[:300]!r}")
     if status != 200:
         return

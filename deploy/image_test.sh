@@ -80,7 +80,7 @@ build() {
   local target=$1 most=$2 started=$SECONDS container size
   say "build for $target"
   image=localhost/keras-serving:test-$target
-  b bud --pull-never --quiet --format docker --build-arg "BASE=$BASE" --build-arg "TARGET=$target" "${arguments[@]}" \
+  b bud --pull-never --format docker --build-arg "BASE=$BASE" --build-arg "TARGET=$target" "${arguments[@]}" \
     --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$image" . >"$work/build.log" 2>&1 ||
     { tail -n 40 "$work/build.log"; fail "the build failed"; }
   grep '^slim:' "$work/build.log" || true
@@ -119,10 +119,10 @@ volume_of() {
   chown -R --reference="$root$HOME_INSIDE" "$1"
 }
 
-# Runs a command as process 1 of its own namespaces, confined, in the image that $root holds, with $volume.
+# Becomes a command that is process 1 of its own namespaces, confined, in the image that $root holds, with $volume.
 contain() {
   # shellcheck disable=SC2016
-  unshare --mount --pid --net --ipc --uts --fork --kill-child=KILL -- bash -euc '
+  exec unshare --mount --pid --net --ipc --uts --fork --kill-child=KILL -- bash -euc '
     root=$1 volume=$2 hosts=$3 home=$4; shift 4
     mount --bind "$root" "$root"
     mount --bind -o remount,ro "$root"
@@ -214,7 +214,7 @@ case " $TARGETS " in *" train "*)
   }
   rows 600 >"$volume/data/churn.csv"
   chown -R --reference="$volume" "$volume/data"
-  retrain() { status=0; contain keras-serving "$@" >"$work/train.log" 2>&1 || status=$?; tail -n 1 "$work/train.log"; }
+  retrain() { status=0; (contain keras-serving "$@") >"$work/train.log" 2>&1 || status=$?; tail -n 1 "$work/train.log"; }
   retrain train dnn --data data/churn.csv --target churn --set fit.epochs=3
   [ "$status" = 0 ] || { tail -n 40 "$work/train.log"; fail "training ended with $status"; }
   retrain retrain churn --when drift
