@@ -112,6 +112,7 @@ class KerasServing:
         self.runtime: Runtime = runtime
         self._grpc: GrpcServer | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._spreading: asyncio.Task[None] | None = None
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -122,6 +123,9 @@ class KerasServing:
             self.runtime.opening = True
             self._opening = loop.create_task(self._open_grpc(), name="grpc")
         stop = signal.getsignal(signal.SIGTERM)
+
+        if self.runtime.settings.workers > 1:
+            self._spread(stop)
 
         def end(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
             self.runtime.stopping = True
@@ -136,6 +140,17 @@ class KerasServing:
             loop.call_soon_threadsafe(loop.call_later, seconds, end, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
+
+    def _spread(self, stop: object) -> None:
+        """Give each worker its share of the connections. uvicorn's server is to be had from its signal handler only."""
+        import uvicorn
+
+        from service.acceptor import spread_connections
+        from service.live import directory_of_workers
+
+        server, folder = getattr(stop, "__self__", None), directory_of_workers()
+        if isinstance(server, uvicorn.Server) and folder is not None:
+            self._spreading = spread_connections(server, folder / "connections.slots", self.runtime.settings.workers)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

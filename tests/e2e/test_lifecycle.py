@@ -20,6 +20,7 @@ from models.bundle import ONNX, Bundle
 from models.store import Store
 from tests.bundles import CARS, CREATED, IMAGE, make_bundle, rows_of, run_offline
 from tests.e2e.server import Server, running
+from tests.e2e.shares import check_even_shares
 
 RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
 
@@ -190,7 +191,7 @@ def test_an_idle_kept_alive_connection_does_not_hold_up_the_stop(home: Path, tmp
         assert server.terminate() == 0
 
 
-def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_gets_its_share_and_the_gauges_return_to_zero(home: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "pre", "cars", CARS)
     with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
         assert all(ask(server.url).status_code == 200 for _ in range(20))
@@ -200,6 +201,7 @@ def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, t
         began = server.metric("serving_worker_start_time_seconds")
         cpu_s = server.metric("serving_worker_cpu_seconds_total")
         assert cpu_s > 0
+        check_even_shares(server)
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
         deadline = time.monotonic() + 20
@@ -207,6 +209,7 @@ def test_a_killed_worker_is_replaced_and_the_gauges_return_to_zero(home: Path, t
             assert time.monotonic() < deadline
             time.sleep(0.1)
         server.wait_until("ready")
+        check_even_shares(server)
         assert all(ask(server.url).status_code == 200 for _ in range(20))
         wait_for_metric(server, "serving_inflight", 0)
         # No count goes back, and nothing that the killed worker had is there twice.

@@ -1,0 +1,168 @@
+"""Spreads connections evenly over the worker processes.
+
+The workers wait at one listening socket, and whoever is first takes all that is there: of 32 connections that are kept
+open one worker may get 29, and works while the other waits. So a worker that has more connections than another leaves
+the next one to that, for a while: none is ever left alone because another worker is stuck.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+from uvicorn import Server
+
+from service.shares import Shares
+
+logger = logging.getLogger(__name__)
+
+# How long a connection is left to the others, who take it at once where they can. Seconds.
+_PATIENCE_S = 0.005
+# After an error such as too many open files; asyncio waits as long.
+_RETRY_S = 1.0
+
+
+def _nothing() -> None:
+    pass
+
+
+class Connections(set[Any]):
+    """uvicorn's set of open connections, which calls ``changed`` after every change."""
+
+    changed: Callable[[], None] = staticmethod(_nothing)
+
+    def add(self, connection: Any) -> None:
+        """See `set.add`."""
+        super().add(connection)
+        self.changed()
+
+    def discard(self, connection: Any) -> None:
+        """See `set.discard`."""
+        super().discard(connection)
+        self.changed()
+
+
+class Acceptor:
+    """Accepts one connection at a time, in the place of an `asyncio.Server` of uvicorn's.
+
+    Args:
+        listening: Non-blocking.
+        shares: What each worker has.
+        connections: What this one has.
+        connect: Makes an accepted socket one of them.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        shares: Shares,
+        connections: Connections,
+        connect: Callable[[socket.socket], Awaitable[object]],
+    ) -> None:
+        self._listening, self._shares, self._connections, self._connect = listening, shares, connections, connect
+        self._loop = asyncio.get_running_loop()
+        self._patience: asyncio.TimerHandle | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._closed = False
+        connections.changed = self._count
+        self._count()
+        self._loop.add_reader(listening, self._on_readable)
+
+    def _count(self) -> None:
+        if not self._closed:
+            self._shares.set(len(self._connections) + len(self._connecting))
+
+    def _on_readable(self) -> None:
+        if self._shares.ahead():
+            # Called again in each turn of the loop, until another worker has taken it.
+            if self._patience is None:
+                self._patience = self._loop.call_later(_PATIENCE_S, self._insist)
+            return
+        self._accept()
+
+    def _insist(self) -> None:
+        self._patience = None
+        if not self._closed:
+            self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # Another worker was faster.
+        except OSError:
+            logger.exception("no connection can be accepted; next try in %g s", _RETRY_S)
+            self._loop.remove_reader(self._listening)
+            self._loop.call_later(_RETRY_S, self._go_on)
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = self._loop.create_task(self._serve(connection), name="connect")
+        self._connecting.add(task)
+        self._count()
+
+    def _go_on(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._listening, self._on_readable)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._connect(connection)
+        except Exception as error:
+            # Such as a TLS handshake that fails.
+            logger.debug("a connection came to nothing: %s", error)
+            connection.close()
+        finally:
+            self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._count()
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+            self._shares.close()
+
+    async def wait_closed(self) -> None:
+        """Nothing is left to wait for."""
+
+
+def spread_connections(server: Server, path: Path, workers: int) -> asyncio.Task[None]:
+    """Take the listening socket of ``server`` over once it has started; call it before.
+
+    Args:
+        server: uvicorn's, of this worker.
+        path: File that the workers of this server share.
+        workers: How many there are.
+    """
+    connections = server.server_state.connections = Connections()
+    return asyncio.get_running_loop().create_task(_take_over(server, connections, path, workers), name="spread")
+
+
+async def _take_over(server: Server, connections: Connections, path: Path, workers: int) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    config, loop = server.config, asyncio.get_running_loop()
+
+    def make_protocol() -> asyncio.Protocol:
+        return config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+
+    async def connect(connection: socket.socket) -> None:
+        await loop.connect_accepted_socket(make_protocol, connection, ssl=config.ssl)
+
+    (given,) = server.servers
+    try:
+        shares = Shares(path, workers)
+    except (OSError, RuntimeError) as error:
+        logger.warning("connections are not spread over the workers: %s", error)
+        return
+    listening = socket.socket(fileno=os.dup(given.sockets[0].fileno()))
+    listening.setblocking(False)
+    given.close()
+    server.servers = [cast("asyncio.base_events.Server", Acceptor(listening, shares, connections, connect))]

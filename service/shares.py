@@ -1,0 +1,66 @@
+"""How many connections each worker process has, in memory that all of them share."""
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+_NOBODY = -1
+
+
+class Shares:
+    """One worker's view of it; the worker has a slot of its own for as long as it lives.
+
+    Whether the owner of another slot still lives, a lock says: the kernel lets go of the locks of a process that ends,
+    however it ends. So what a killed worker had holds up nobody, and its slot goes to the next.
+
+    Args:
+        path: File that the workers of one server share.
+        workers: How many there are.
+
+    Raises:
+        OSError: The file cannot be made.
+        RuntimeError: Every slot belongs to a living worker.
+    """
+
+    def __init__(self, path: Path, workers: int) -> None:
+        # Those that end are there for a while beside those in their place.
+        self._slots = range(2 * workers)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        size = len(self._slots) * 8
+        os.ftruncate(self._file, size)
+        self._counts = memoryview(mmap.mmap(self._file, size)).cast("q")
+        own = next((slot for slot in self._slots if self._lock(slot)), None)
+        if own is None:
+            os.close(self._file)
+            raise RuntimeError(f"{path.name}: {len(self._slots)} workers share connections already.")
+        self._own = own
+        self.set(0)
+
+    def set(self, connections: int) -> None:
+        """Tell the others how many connections this worker has."""
+        self._counts[self._own] = connections
+
+    def ahead(self) -> bool:
+        """Whether a living worker has fewer connections than this one."""
+        mine = self._counts[self._own]
+        return any(_NOBODY < self._counts[slot] < mine and self._lives(slot) for slot in self._slots)
+
+    def _lives(self, slot: int) -> bool:
+        if slot == self._own or not self._lock(slot):
+            return True
+        # Under the lock, so that it is not taken from one that has just begun.
+        self._counts[slot] = _NOBODY
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, slot)
+        return False
+
+    def _lock(self, slot: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the slot back."""
+        os.close(self._file)

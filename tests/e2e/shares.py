@@ -1,0 +1,34 @@
+"""How connections are spread over the workers of a real server."""
+
+import contextlib
+import socket
+import time
+
+import httpx
+import psutil
+
+from tests.e2e.server import Server
+
+
+def check_even_shares(server: Server) -> None:
+    """Of 32 connections that are kept open each of two workers gets 14 to 18, in most of five tries."""
+    deadline = time.monotonic() + 20
+    while not min(shares_of(server)):
+        assert time.monotonic() < deadline, "a worker takes no connection"
+    least = [min(shares_of(server)) for _ in range(5)]
+    assert sorted(least)[2] >= 14, least
+
+
+def shares_of(server: Server) -> list[int]:
+    """How many of 32 connections each of two workers gets; 0 for one that is not there."""
+    address = httpx.URL(server.url)
+    with contextlib.ExitStack() as kept:
+        clients = [kept.enter_context(socket.create_connection((address.host, address.port or 0))) for _ in range(32)]
+        for client in clients:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert all(client.recv(4096).startswith(b"HTTP/1.1 200") for client in clients)
+        found = [
+            sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == address.port for one in connections)
+            for connections in (psutil.Process(pid).net_connections() for pid in server.workers())
+        ]
+    return [*found, 0, 0][:2]

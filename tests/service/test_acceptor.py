@@ -1,0 +1,107 @@
+"""A worker that has more connections than another leaves the next one to that, but not for ever."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from service.acceptor import Acceptor, Connections
+from service.shares import Shares
+from tests.service.test_loader import until
+
+
+class FakeShares:
+    """What the others have is what a test says."""
+
+    def __init__(self) -> None:
+        self.others_have_fewer = False
+        self.asked = 0
+        self.connections = -1
+        self.closed = False
+
+    def ahead(self) -> bool:
+        self.asked += 1
+        return self.others_have_fewer
+
+    def set(self, connections: int) -> None:
+        self.connections = connections
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Worker:
+    """An acceptor and what it did."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.setblocking(False)
+        self.shares, self.connections = FakeShares(), Connections()
+        self.accepted: list[socket.socket] = []
+        self.fails = False
+        self.acceptor = Acceptor(self.listening, cast(Shares, self.shares), self.connections, self.connect)
+
+    async def connect(self, connection: socket.socket) -> None:
+        if self.fails:
+            raise ConnectionResetError
+        self.accepted.append(connection)
+        self.connections.add(connection)
+
+    def client(self) -> socket.socket:
+        return socket.create_connection(self.listening.getsockname())
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    found = Worker()
+    yield found
+    found.acceptor.close()
+    for connection in found.accepted:
+        connection.close()
+
+
+async def test_a_worker_that_is_not_ahead_accepts_and_counts_what_it_has(worker: Worker) -> None:
+    with worker.client(), worker.client():
+        await until(lambda: len(worker.accepted) == 2)
+        await until(lambda: worker.shares.connections == 2)
+        assert worker.accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        worker.connections.discard(worker.accepted[0])
+        assert worker.shares.connections == 1
+
+
+async def test_a_worker_that_is_ahead_leaves_a_connection_to_another(worker: Worker) -> None:
+    worker.shares.others_have_fewer = True
+    other = worker.listening.dup()
+    with worker.client():
+        await until(lambda: worker.shares.asked)
+        taken, _ = other.accept()
+    taken.close()
+    other.close()
+    assert worker.accepted == []
+
+
+async def test_a_connection_that_nobody_takes_is_accepted_all_the_same(worker: Worker) -> None:
+    worker.shares.others_have_fewer = True
+    with worker.client():
+        await until(lambda: worker.accepted)
+    assert worker.shares.asked
+
+
+async def test_a_connection_that_comes_to_nothing_does_not_count(worker: Worker) -> None:
+    worker.fails = True
+    with worker.client() as client:
+        assert await asyncio.to_thread(client.recv, 1) == b""
+    await until(lambda: worker.shares.connections == 0)
+
+
+async def test_a_closed_acceptor_accepts_nothing_and_gives_its_share_back(worker: Worker) -> None:
+    address = worker.listening.getsockname()
+    worker.acceptor.close()
+    await worker.acceptor.wait_closed()
+    assert worker.shares.closed
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    worker.connections.add(object())
+    assert worker.shares.connections == 0, "the share is another's now"
