@@ -1,4 +1,4 @@
-"""On the path of a server, it keeps the server from recording predictions in its metrics: what they cost is the rest."""
+"""On the path of a server, it keeps the server from recording predictions in its metrics; the rest is as it was."""
 
 import importlib.abc
 import importlib.machinery
