@@ -18,6 +18,7 @@ _COMMANDS = {
     "analyse": ("keras_serving.analyse_command", "analyse"),
     "compare": ("keras_serving.compare_command", "compare"),
     "predict": ("keras_serving.predict_command", "predict"),
+    "captured": ("keras_serving.captured_command", "captured"),
     "models": ("keras_serving.models_commands", "models_group"),
 }
 

@@ -26,7 +26,7 @@ _OPTIONS = (
     click.option(
         "--data",
         type=click.Path(exists=True, path_type=Path),
-        help="Data of your own: a CSV file, or a folder with a folder of PNG or JPEG pictures for each class.",
+        help="Data of your own: a CSV or Parquet file, or a folder with a folder of pictures (PNG, JPEG) a class.",
     ),
     click.option("--target", metavar="COLUMN", help="Table: the column to predict."),
     click.option(

@@ -21,7 +21,8 @@ from service.truth import Feedback
 
 FEEDBACK_ROUTE = "/feedback"
 
-OnTruth = Callable[[Feedback], None]
+OnTruth = Callable[[str, Feedback], None]
+"""Takes the model's name and what was told."""
 
 
 class FeedbackDesk:
@@ -81,7 +82,7 @@ class FeedbackDesk:
     def _judge(self, told: Feedback) -> dict[str, Any]:
         found = self.answers.judge(told)
         for listener in self.on_truth:
-            listener(told)
+            listener(found["model"], told)
         return found
 
     def _reply(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Metrics:
             **options,
         )
         self._declare_drift(options)
-        self._declare_feedback(options)
+        self._declare_answered(options)
         # By number of the worker; the worker in the place of a killed one takes its number over.
         own: dict[str, Any] = {"labelnames": ["worker"], **options}
         recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
@@ -166,8 +166,11 @@ class Metrics:
             "input_unseen_category", "Categories that the schema, or training, lacks.", by, **options
         )
 
-    def _declare_feedback(self, options: dict[str, Any]) -> None:
+    def _declare_answered(self, options: dict[str, Any]) -> None:
         client = self._client
+        self.captured = client.Counter(
+            "captured_rows", "Rows written to files, or dropped because too many came.", ["model", "result"], **options
+        )
         self.feedback = client.Counter(
             "feedback",
             "Answers of which the truth was told: right, wrong; of values, inside or outside of their interval.",

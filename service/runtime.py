@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from models.store import Store
+from service.capture import Capture
 from service.drift_watch import DriftWatch
 from service.feedback import FeedbackDesk
 from service.live import LiveRecorder, directory_of_workers
@@ -31,6 +32,7 @@ class Runtime:
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
+        capture: Writes a share of the requests to files, where somebody asked for that.
         feedback: Learns what turned out to be true of the answers.
         live: Writes what the page at ``/`` shows.
         observer: Sees each request when it is over, where somebody asked for that.
@@ -46,6 +48,7 @@ class Runtime:
     stopping: bool = False
     drift: DriftWatch = field(init=False)
     feedback: FeedbackDesk = field(init=False)
+    capture: Capture | None = field(default=None, init=False)
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -55,6 +58,10 @@ class Runtime:
         self.feedback = FeedbackDesk(self.settings, self.metrics, directory_of_workers())
         if self.settings.feedback_rows:
             self.loader.pool.listeners += (self.feedback.answers.remember,)
+        if self.settings.capture_share:
+            self.capture = Capture(self.settings, self.metrics)
+            self.loader.pool.listeners += (self.capture.take,)
+            self.feedback.on_truth += (self.capture.learn,)
         self.live = LiveRecorder(self.metrics, directory_of_workers())
 
     @classmethod
@@ -70,6 +77,8 @@ class Runtime:
         self.loader.start()
         self.drift.start()
         self.feedback.start()
+        if self.capture is not None:
+            self.capture.start()
         self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="metrics")
 
     async def close(self) -> None:
@@ -77,6 +86,8 @@ class Runtime:
         await self.drift.close()
         await self.feedback.close()
         await self.loader.close()
+        if self.capture is not None:
+            await self.capture.close()
         if self._flusher is not None:
             self._flusher.cancel()
             with contextlib.suppress(asyncio.CancelledError):

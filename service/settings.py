@@ -5,6 +5,7 @@ Each is an environment variable with the prefix ``SERVING_``, such as ``SERVING_
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
         drift: Whether requests and answers are compared with the reference statistics of the training.
         drift_half_life_rows: After so many rows a row counts half.
         drift_min_rows: Rows before drift is spoken of.
+        capture_share: Share of the requests that is captured with their answers, 0 to 1.
+        capture_max_mb: Size of all captured files; the oldest go first. MiB.
+        capture_max_age_h: Captured files that are older are deleted. Hours.
+        capture_flush_s: Interval at which what was captured is written. Seconds.
         feedback_rows: Rows of answers that each worker remembers for feedback; 0 for none.
         response_details: Whether each answer has headers that say how it came about, asked for or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
@@ -103,6 +108,10 @@ class Settings(BaseSettings):
     drift: bool = True
     drift_half_life_rows: int = Field(default=1000, ge=10, le=10_000_000)
     drift_min_rows: int = Field(default=200, ge=10, le=10_000_000)
+    capture_share: float = Field(default=0.0, ge=0, le=1)
+    capture_max_mb: int = Field(default=256, ge=1, le=1_000_000)
+    capture_max_age_h: float = Field(default=168.0, gt=0, le=100_000)
+    capture_flush_s: float = Field(default=10.0, gt=0, le=3600)
     feedback_rows: int = Field(default=10_000, ge=0, le=10_000_000)
     response_details: bool = False
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
@@ -141,6 +150,13 @@ class Settings(BaseSettings):
                     f"each must have at least {_SECRET_LENGTH} characters, letters, digits and -._~+/= only. "
                     "Make one with: openssl rand -hex 32"
                 )
+        return value
+
+    @field_validator("capture_share")
+    @classmethod
+    def _can_be_written(cls, value: float) -> float:
+        if value and find_spec("pyarrow") is None:
+            raise ValueError("needs the package pyarrow: install the extra `capture`, or leave the variable out")
         return value
 
     @field_validator("models")

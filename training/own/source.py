@@ -90,7 +90,7 @@ def data_set(
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
-    """Every cell of a CSV file with a header as its text; what stands for a missing value is missing.
+    """Every cell of a CSV file with a header, or of a Parquet file, as its text; what stands for a gap is missing.
 
     Raises:
         DataError: Not such a file, or a header with an empty or repeated name.
@@ -99,6 +99,8 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
     from models.task.fields import BLANKS
 
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
     try:
         with warnings.catch_warnings():
             # A line longer than the header would be cut with a warning only.
@@ -118,6 +120,33 @@ def read_text_table(path: Path) -> pd.DataFrame:
         rule = "is there twice" if wrong.strip() else "is empty"
         raise DataError(f"{path.name}: each column needs a name of its own; {wrong!r} {rule}. Rename it.")
     return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """The same of a Parquet file of plain columns.
+
+    Raises:
+        DataError: Not such a file, a column of lists or the like, or nothing is there that could read it.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise DataError(f"{path.name}: Parquet files need the package pyarrow. Install the extra `capture`.") from None
+    try:
+        # Opened here: given a path, pyarrow would look for folders and other file systems.
+        with path.open("rb") as file:
+            found = pq.read_table(file)
+    except OSError as error:
+        raise DataError(f"{location(path)} cannot be read: {error}. Check --data.") from None
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path.name} must be a Parquet file: {' '.join(str(error).split())}. Convert it.") from None
+    nested = next((column.name for column in found.schema if pa.types.is_nested(column.type)), None)
+    if nested is not None:
+        raise DataError(f"{path.name}: each column holds numbers or texts; {nested!r} holds lists. Write it flat.")
+    table: pd.DataFrame = found.to_pandas()
+    text: pd.DataFrame = table.astype(object).where(table.notna(), None).map(str, na_action="ignore")
+    return text
 
 
 def require_column(table: pd.DataFrame, name: str, option: str, path: Path) -> None:
