@@ -139,7 +139,13 @@ def test_prometheus_scrapes_the_service_where_compose_runs_it() -> None:
     job = next(job for job in jobs if job["job_name"] == "keras-serving")
     host, port = job["static_configs"][0]["targets"][0].split(":")
     assert host in compose()["services"]
-    assert values("EXPOSE") == [port]
+    assert port in values("EXPOSE")[0].split()
+
+
+def test_compose_publishes_the_ports_of_the_image() -> None:
+    published = [port.rpartition(":")[2] for port in compose()["services"]["serving"]["ports"]]
+    assert published == values("EXPOSE")[0].split()
+    assert published[1] == str(Settings.model_fields["grpc_port"].default)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")

@@ -19,7 +19,7 @@ def blocks(heading: str, language: str) -> str:
 
 
 def at(server: Server, text: str) -> str:
-    return text.replace("localhost:3000", server.url.removeprefix("http://"))
+    return text.replace("localhost:3000", server.url.removeprefix("http://")).replace("localhost:3001", server.grpc)
 
 
 @pytest.mark.parametrize("heading", ["From TensorFlow Serving", "From Triton or KServe"])
@@ -37,6 +37,7 @@ def test_every_curl_line_is_answered(server: Server, heading: str) -> None:
     ("heading", "output"),
     [
         ("From TensorFlow Serving", r"10 0\.\d+\n"),
+        ("From Triton or KServe over gRPC", r"\(2, 10\)\nStatusCode.INVALID_ARGUMENT\n"),
         ("From Triton or KServe", r"\[\[b'0\.\d+:9:Ankle boot' .*\]\]\n\(2, 10\)\n"),
     ],
 )
