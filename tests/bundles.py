@@ -122,7 +122,7 @@ def example_of(task: Task) -> Any:
         return {"b64": base64.b64encode(buffer.getvalue()).decode()}
     if isinstance(task, Records):
         return task.record(row)
-    steps: list[list[float]] = row.round(2).astype(float).tolist()
+    steps = [[round(float(value), 2) for value in step] for step in row]
     return [step[0] for step in steps] if len(task.channels) == 1 else steps
 
 

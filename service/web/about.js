@@ -51,9 +51,20 @@ export function qualityTable({ figures }) {
             el(
               "tr",
               {},
-              el("th", { scope: "row" }, LONG[one.name] ?? words(one.name), el("span", { class: "hint" }, one.higher_is_better ? " ↑" : " ↓")),
+              el(
+                "th",
+                { scope: "row" },
+                LONG[one.name] ?? words(one.name),
+                el("span", { class: "hint" }, one.higher_is_better ? " ↑" : " ↓"),
+              ),
               el("td", {}, el("strong", {}, figure(one, one.value))),
-              el("td", {}, ...Object.entries(one.baselines).map(([name, value]) => el("span", { class: "baseline" }, el("span", {}, name), el("span", {}, figure(one, value))))),
+              el(
+                "td",
+                {},
+                ...Object.entries(one.baselines).map(([name, value]) =>
+                  el("span", { class: "baseline" }, el("span", {}, name), el("span", {}, figure(one, value))),
+                ),
+              ),
             ),
           ),
         ),
@@ -67,7 +78,9 @@ export function qualityTable({ figures }) {
 export function originList({ architecture, created, parameters, lineage, running, aliases }) {
   const rows = Object.entries(lineage.rows).map(([split, count]) => `${number(count)} ${split}`);
   const said = {
-    aliases: Object.entries(aliases ?? {}).map(([alias, { version: of, loaded }]) => `${alias} ${of}${loaded ? "" : " (not loaded)"}`).join(", "),
+    aliases: Object.entries(aliases ?? {})
+      .map(([alias, { version: of, loaded }]) => `${alias} ${of}${loaded ? "" : " (not loaded)"}`)
+      .join(", "),
     created: new Date(created).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }),
     architecture: `${architecture}, ${number(parameters, 3)} parameters`,
     data: `${lineage.dataset}: ${rows.join(", ")}`,
@@ -78,6 +91,10 @@ export function originList({ architecture, created, parameters, lineage, running
     "section",
     { class: "card" },
     el("h3", {}, "Where it comes from"),
-    el("dl", {}, ...Object.entries(said).flatMap(([name, value]) => (value ? [el("dt", {}, name), el("dd", {}, value)] : []))),
+    el(
+      "dl",
+      {},
+      ...Object.entries(said).flatMap(([name, value]) => (value ? [el("dt", {}, name), el("dd", {}, value)] : [])),
+    ),
   );
 }

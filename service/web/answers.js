@@ -75,7 +75,12 @@ function forecastTable({ coverage, horizon, step }) {
     rows,
   );
   return {
-    element: el("details", {}, el("summary", {}, "The forecast in numbers"), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Forecast in numbers" }, table)),
+    element: el(
+      "details",
+      {},
+      el("summary", {}, "The forecast in numbers"),
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Forecast in numbers" }, table),
+    ),
     show({ forecast, low, high, unit }) {
       rows.replaceChildren(
         ...forecast.map((value, place) =>

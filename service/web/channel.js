@@ -1,4 +1,4 @@
-// One channel of a series as a chart: its points follow the pointer or the arrow keys, and a forecast fans out of its end.
+// One channel of a series as a chart: its points follow the pointer or the arrow keys; a forecast fans out of its end.
 
 import { duration, el, number, onWidth, svg, withUnit } from "./dom.js";
 import { band, extent, gridOf, path, scale } from "./chart.js";
@@ -15,7 +15,13 @@ const DOTS = 130;
  */
 export function channelChart(channel, series) {
   const named = withUnit(channel.name, channel.unit && `(${withUnit("", channel.unit).trim()})`);
-  const drawing = svg("svg", { class: "series", height: HEIGHT, tabindex: 0, role: "slider", "aria-label": `${named}: left and right choose a step, up and down change it` });
+  const drawing = svg("svg", {
+    class: "series",
+    height: HEIGHT,
+    tabindex: 0,
+    role: "slider",
+    "aria-label": `${named}: left and right choose a step, up and down change it`,
+  });
   const element = el("figure", { class: "channel" }, el("figcaption", {}, named), drawing);
   let width = 0;
   let forecast = null;
@@ -31,7 +37,8 @@ export function channelChart(channel, series) {
     const values = series.values();
     const last = values.length - 1;
     // The scale stays while a point is held: it would run away under the finger.
-    if (!held) span = extent([...values, ...(forecast && series.future ? [...forecast.low, ...forecast.high] : [])], 0.15);
+    if (!held)
+      span = extent([...values, ...(forecast && series.future ? [...forecast.low, ...forecast.high] : [])], 0.15);
     x = scale([0, Math.max(last + series.future, 1)], [LEFT, width - RIGHT]);
     y = scale(span, [HEIGHT - BOTTOM, TOP]);
     chosen = Math.max(0, Math.min(chosen, last));
@@ -49,7 +56,10 @@ export function channelChart(channel, series) {
     drawing.setAttribute("aria-valuemin", channel.low);
     drawing.setAttribute("aria-valuemax", channel.high);
     drawing.setAttribute("aria-valuenow", values[chosen] ?? channel.low);
-    drawing.setAttribute("aria-valuetext", `step ${chosen + 1} of ${last + 1}: ${withUnit(number(values[chosen]), channel.unit)}`);
+    drawing.setAttribute(
+      "aria-valuetext",
+      `step ${chosen + 1} of ${last + 1}: ${withUnit(number(values[chosen]), channel.unit)}`,
+    );
   }
 
   /** The forecast with its interval, from the last known point on. */
@@ -59,7 +69,11 @@ export function channelChart(channel, series) {
       svg("path", { class: "band", d: band(line(forecast.high), line(forecast.low)) }),
       svg("path", { class: "line ahead", d: path(line(forecast.forecast)) }),
       svg("line", { class: "now", x1: x(last), x2: x(last), y1: TOP, y2: HEIGHT - BOTTOM }),
-      svg("text", { class: "tick", x: width - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, `next ${duration(series.step, series.future)}`),
+      svg(
+        "text",
+        { class: "tick", x: width - RIGHT, y: HEIGHT - 6, "text-anchor": "end" },
+        `next ${duration(series.step, series.future)}`,
+      ),
     ];
   }
 
@@ -83,7 +97,9 @@ export function channelChart(channel, series) {
     draw();
   });
   drawing.addEventListener("keydown", (event) => {
-    const [sideways, upwards] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
+    const [sideways, upwards] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
+      event.key
+    ] ?? [0, 0];
     if (!sideways && !upwards) return;
     event.preventDefault();
     const values = series.values();

@@ -50,7 +50,12 @@ export function curlBox() {
   const element = el(
     "section",
     { class: "curl", "aria-label": "The same from a terminal", hidden: true },
-    el("div", { class: "row spread" }, el("h3", {}, "The same from a terminal"), el("span", { class: "row" }, said, button)),
+    el(
+      "div",
+      { class: "row spread" },
+      el("h3", {}, "The same from a terminal"),
+      el("span", { class: "row" }, said, button),
+    ),
     el("pre", {}, line),
   );
   return {

@@ -12,7 +12,7 @@ const [WIDTH, HEIGHT] = [300, 72];
 const ERRORS = 1;
 const COLUMNS = ["requests_per_s", "errors_per_s", "p50_ms", "p99_ms", "batch_rows", "queue_rows"];
 
-/** Everything that is known of the last ten minutes; calls `news(document)` after each poll, and `lost()` without one. */
+/** What is known of the last ten minutes; calls `news(document)` after each poll, and `lost()` where one failed. */
 export class Live {
   #since = 0;
   #history = new Map();
@@ -45,9 +45,15 @@ export class Live {
     this.#since = Math.max(slot - AGAIN, 0);
     for (const [name, model] of Object.entries(models)) {
       const known = this.#history.get(name) ?? { rows: new Map(), switched: new Map() };
-      model.slots.forEach((at, place) => known.rows.set(at, COLUMNS.map((column) => model[column][place])));
+      model.slots.forEach((at, place) =>
+        known.rows.set(
+          at,
+          COLUMNS.map((column) => model[column][place]),
+        ),
+      );
       model.switched.forEach(([at, version]) => known.switched.set(at, version));
-      for (const kept of [known.rows, known.switched]) for (const at of kept.keys()) if (at < slot - slots) kept.delete(at);
+      for (const kept of [known.rows, known.switched])
+        for (const at of kept.keys()) if (at < slot - slots) kept.delete(at);
       this.#history.set(name, known);
     }
   }
@@ -60,10 +66,20 @@ export class Live {
 
 /** Charts: title, columns, how a value is said, and what no entry in a slot means. */
 const CHARTS = [
-  { title: "Requests a second", columns: [0, 1], say: ([rate, errors]) => `${number(rate ?? 0, 3)}${errors ? `, ${number(errors, 3)} refused or failed` : ""}`, none: 0 },
-  { title: "Latency: p50, paler p99", columns: [3, 2], say: ([p99, p50]) => (p50 == null ? "–" : `p50 ${number(p50, 3)} ms, p99 ${number(p99, 3)} ms`), none: null },
+  {
+    title: "Requests a second",
+    columns: [0, ERRORS],
+    say: ([rate, errors]) => `${number(rate, 3)}${errors ? `, ${number(errors, 3)} refused or failed` : ""}`,
+    none: 0,
+  },
+  {
+    title: "p50, paler p99",
+    columns: [3, 2],
+    say: ([p99, p50]) => (p50 == null ? "–" : `${number(p50, 3)}, ${number(p99, 3)} ms`),
+    none: null,
+  },
   { title: "Rows in a batch", columns: [4], say: ([rows]) => number(rows, 3), none: null },
-  { title: "Rows waiting", columns: [5], say: ([rows]) => number(rows ?? 0, 3), none: 0 },
+  { title: "Rows waiting", columns: [5], say: ([rows]) => number(rows, 3), none: 0 },
 ];
 
 /** The panel of one model; `show(live, document)` brings it up to date. */
@@ -94,7 +110,9 @@ export function livePanel(name) {
     const high = Math.max(...shown.flat(), 0);
     const x = scale([first, last], [0, WIDTH]);
     const y = scale([0, high || 1], [HEIGHT - 1, 4]);
-    const line = (place) => path(shown.map((values, index) => [x(first + index), values[place] == null || (chart.columns[place] === ERRORS && !values[place]) ? null : y(values[place])]));
+    const hidden = (value, place) => value == null || (chart.columns[place] === ERRORS && !value);
+    const line = (place) =>
+      path(shown.map((values, index) => [x(first + index), hidden(values[place], place) ? null : y(values[place])]));
     chart.drawing.replaceChildren(
       ...[...switched.keys()].map((slot) => svg("line", { class: "now", x1: x(slot), x2: x(slot), y1: 0, y2: HEIGHT })),
       ...chart.columns.map((_, place) => svg("path", { class: `trace trace-${chart.columns[place]}`, d: line(place) })),
@@ -114,8 +132,21 @@ export function livePanel(name) {
       const { canary, shadow } = model.traffic ?? {};
       versions.replaceChildren(
         el("span", {}, "production ", el("code", {}, model.version)),
-        ...(model.candidate ? [el("span", {}, "candidate ", el("code", {}, model.candidate), canary ? ` gets ${number(canary.percent)} %` : "", shadow ? " shadows" : "")] : []),
-        ...(known.switched.size ? [el("span", { class: "hint" }, `${known.switched.size} switched in ten minutes`)] : []),
+        ...(model.candidate
+          ? [
+              el(
+                "span",
+                {},
+                "candidate ",
+                el("code", {}, model.candidate),
+                canary ? ` gets ${number(canary.percent)} %` : "",
+                shadow ? " shadows" : "",
+              ),
+            ]
+          : []),
+        ...(known.switched.size
+          ? [el("span", { class: "hint" }, `${known.switched.size} switched in ten minutes`)]
+          : []),
       );
     },
     /** Whether production's traffic is as in training, in the words of `GET /models/{model}/drift`. */

@@ -50,7 +50,15 @@ async function show() {
     open?.view.end();
     open = null;
     list();
-    main.replaceChildren(el("p", { class: "card" }, "No model is served yet. ", el("a", { href: "/readyz" }, "What the service says of that"), "."));
+    main.replaceChildren(
+      el(
+        "p",
+        { class: "card" },
+        "No model is served yet. ",
+        el("a", { href: "/readyz" }, "What the service says of that"),
+        ".",
+      ),
+    );
     return;
   }
   const description = await getJson(`/models/${encodeURIComponent(model.name)}`);
@@ -69,6 +77,7 @@ async function show() {
   list();
   document.title = `${model.name} · keras-serving`;
   main.replaceChildren(view.element);
+  scrollTo(0, 0);
   if (latest) {
     panel.show(live, latest);
     lookForDrift(latest.slot);
@@ -98,7 +107,9 @@ function heard(found) {
     const [now] = live.of(rate.dataset.model).rows.get(found.slot) ?? [0];
     rate.textContent = now ? `${number(now, 3)}/s` : "";
   }
-  const present = JSON.stringify(served.map(([name, { version, candidate, traffic }]) => [name, version, candidate, traffic]));
+  const present = JSON.stringify(
+    served.map(([name, { version, candidate, traffic }]) => [name, version, candidate, traffic]),
+  );
   if (present !== versions) {
     versions = present;
     refresh().then(() => open?.panel.show(live, found));

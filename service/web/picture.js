@@ -45,7 +45,11 @@ export function pictureForm({ input, example }, changed) {
     if (!file) return;
     const blob = await acceptable(file);
     const renamed = blob.type !== file.type && KINDS.includes(blob.type);
-    use({ blob, name: renamed ? `${file.name}, converted to PNG by this browser` : file.name, file: renamed ? null : file.name });
+    use({
+      blob,
+      name: renamed ? `${file.name}, converted to PNG by this browser` : file.name,
+      file: renamed ? null : file.name,
+    });
   }
 
   function useExample() {
@@ -54,7 +58,13 @@ export function pictureForm({ input, example }, changed) {
     use({ blob: new Blob([bytes], { type: bytes[0] === 0xff ? KINDS[1] : KINDS[0] }), name: "The model's example" });
   }
 
-  const choose = el("input", { type: "file", id, accept: "image/*", class: "away", onchange: () => take(choose.files[0]) });
+  const choose = el("input", {
+    type: "file",
+    id,
+    accept: "image/*",
+    class: "away",
+    onchange: () => take(choose.files[0]),
+  });
   const clear = () => {
     sketch.clear();
     use({});

@@ -14,7 +14,13 @@ function numberControl(field, example, changed) {
   const id = newId("field");
   const given = typeof example === "number";
   const middle = (field.low + field.high) / 2;
-  const typed = el("input", { type: "number", id, step: "any", value: given ? example : middle, "aria-describedby": `${id}-hint` });
+  const typed = el("input", {
+    type: "number",
+    id,
+    step: "any",
+    value: given ? example : middle,
+    "aria-describedby": `${id}-hint`,
+  });
   const slider = el("input", {
     type: "range",
     "aria-label": `${words(field.name)}, slider`,
@@ -41,7 +47,12 @@ function numberControl(field, example, changed) {
     input: typed,
     controls: [
       slider,
-      el("span", { class: "typed" }, typed, field.unit && el("span", { class: "unit" }, withUnit("", field.unit).trim())),
+      el(
+        "span",
+        { class: "typed" },
+        typed,
+        field.unit && el("span", { class: "unit" }, withUnit("", field.unit).trim()),
+      ),
       unknown && el("label", { class: "unknown" }, unknown, "unknown"),
     ],
     hint: field.description ? `${field.description}, ${range}` : range,
@@ -57,7 +68,9 @@ function categoryControl(field, example, changed) {
   const select = el(
     "select",
     { id, "aria-describedby": `${id}-hint`, onchange: changed },
-    ...field.values.map((value) => el("option", { value, selected: value === example }, value === "" ? "(empty)" : value)),
+    ...field.values.map((value) =>
+      el("option", { value, selected: value === example }, value === "" ? "(empty)" : value),
+    ),
     field.missing && el("option", { value: MISSING, selected: example == null }, "unknown"),
   );
   return {

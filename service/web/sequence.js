@@ -19,14 +19,25 @@ export function parseSteps(text, channels) {
   const read = (part, line) => {
     const value = Number(part);
     if (part === "" || Number.isNaN(value))
-      throw new Problem(0, `Line ${line}: must be numbers. Received: ${part.slice(0, 30)}. Write a point in front of decimals.`);
+      throw new Problem(
+        0,
+        `Line ${line}: must be numbers. Received: ${part.slice(0, 30)}. Write a point in front of decimals.`,
+      );
     return value;
   };
-  const lines = trimmed.split("\n").map((line) => line.trim().split(/[\s,;]+/).filter(Boolean));
+  const lines = trimmed.split("\n").map((line) =>
+    line
+      .trim()
+      .split(/[\s,;]+/)
+      .filter(Boolean),
+  );
   if (channels === 1) return lines.flatMap((parts, line) => parts.map((part) => [read(part, line + 1)]));
   return lines.map((parts, line) => {
     if (parts.length !== channels)
-      throw new Problem(0, `Line ${line + 1}: must hold ${channels} numbers, one a channel. Received: ${parts.length}.`);
+      throw new Problem(
+        0,
+        `Line ${line + 1}: must hold ${channels} numbers, one a channel. Received: ${parts.length}.`,
+      );
     return parts.map((part) => read(part, line + 1));
   });
 }
@@ -45,7 +56,9 @@ const SHAPES = {
 /** The form of a task on series. */
 export function sequenceForm({ input, example }, changed) {
   const { channels, lookback } = input;
-  const begun = example.instances[0].slice(-lookback).map((step) => channels.map((_, place) => [step].flat()[place] ?? 0));
+  const begun = example.instances[0]
+    .slice(-lookback)
+    .map((step) => channels.map((_, place) => [step].flat()[place] ?? 0));
   let steps = begun.map((step) => [...step]);
   let broken = null;
 
@@ -114,9 +127,17 @@ export function sequenceForm({ input, example }, changed) {
         "details",
         {},
         el("summary", {}, "The numbers"),
-        el("label", { for: text }, channels.length === 1 ? `${each}, oldest first` : `A line a step, oldest first: ${each}`),
+        el(
+          "label",
+          { for: text },
+          channels.length === 1 ? `${each}, oldest first` : `A line a step, oldest first: ${each}`,
+        ),
         numbers,
-        el("p", { class: "hint", id: `${text}-hint` }, `Paste at least ${lookback} steps of ${duration(input.step)}; the most recent ${lookback} count.`),
+        el(
+          "p",
+          { class: "hint", id: `${text}-hint` },
+          `Paste at least ${lookback} steps of ${duration(input.step)}; the most recent ${lookback} count.`,
+        ),
       ),
     ),
     begin: changed,

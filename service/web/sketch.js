@@ -26,8 +26,16 @@ export class Sketch {
     this.#width = el("input", { type: "range", id: width, min: 4, max: 80, value: 28 });
     this.#ink = colour
       ? el("input", { type: "color", id: ink, value: "#202020" })
-      : el("select", { id: ink }, ...[["black", "#000000"], ["grey", "#808080"], ["light grey", "#c0c0c0"], ["white", PAPER]].map(
-          ([name, value]) => el("option", { value }, name)));
+      : el(
+          "select",
+          { id: ink },
+          ...[
+            ["black", "#000000"],
+            ["grey", "#808080"],
+            ["light grey", "#c0c0c0"],
+            ["white", PAPER],
+          ].map(([name, value]) => el("option", { value }, name)),
+        );
     this.controls = el(
       "div",
       { class: "pair" },

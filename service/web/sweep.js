@@ -71,24 +71,49 @@ export function sweepView(input, instance, pathOf) {
     const parts = gridOf(y, span, LEFT, width - RIGHT, 3);
     if (category)
       parts.push(
-        ...predictions.map(({ low, high }, place) => low != null && svg("line", { class: "whisker", x1: xs[place], x2: xs[place], y1: y(low), y2: y(high) })).filter(Boolean),
-        ...values.map((value, place) => svg("circle", { class: rows[place].value === present ? "chosen" : "dot", cx: xs[place], cy: y(value), r: 5 })),
-        ...rows.map(({ value }, place) => svg("text", { class: "tick", x: xs[place], y: HEIGHT - 6, "text-anchor": "middle" }, value)),
+        ...predictions
+          .map(
+            ({ low, high }, place) =>
+              low != null && svg("line", { class: "whisker", x1: xs[place], x2: xs[place], y1: y(low), y2: y(high) }),
+          )
+          .filter(Boolean),
+        ...values.map((value, place) =>
+          svg("circle", { class: rows[place].value === present ? "chosen" : "dot", cx: xs[place], cy: y(value), r: 5 }),
+        ),
+        ...rows.map(({ value }, place) =>
+          svg("text", { class: "tick", x: xs[place], y: HEIGHT - 6, "text-anchor": "middle" }, value),
+        ),
       );
     else {
-      if (!classes) parts.push(svg("path", { class: "band", d: band(line(({ high }) => high), line(({ low }) => low)) }));
+      if (!classes)
+        parts.push(
+          svg("path", {
+            class: "band",
+            d: band(
+              line(({ high }) => high),
+              line(({ low }) => low),
+            ),
+          }),
+        );
       parts.push(
         svg("path", { class: "line", d: path(line((_, place) => values[place])) }),
         svg("text", { class: "tick", x: LEFT, y: HEIGHT - 6 }, number(field.low)),
-        svg("text", { class: "tick", x: width - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, withUnit(number(field.high), field.unit)),
+        svg(
+          "text",
+          { class: "tick", x: width - RIGHT, y: HEIGHT - 6, "text-anchor": "end" },
+          withUnit(number(field.high), field.unit),
+        ),
       );
-      if (present != null) parts.push(svg("line", { class: "now", x1: x(present), x2: x(present), y1: TOP, y2: HEIGHT - BOTTOM }));
+      if (present != null)
+        parts.push(svg("line", { class: "now", x1: x(present), x2: x(present), y1: TOP, y2: HEIGHT - BOTTOM }));
     }
     drawing.replaceChildren(...parts);
-    const shown = classes ? `the probability of ${label}` : words(input.target);
-    const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => (classes ? percent(value) : withUnit(number(value), input.unit)));
+    const shown = classes ? `The probability of ${label}` : `The estimate of ${words(input.target)}`;
+    const [least, most] = [Math.min(...values), Math.max(...values)].map((value) =>
+      classes ? percent(value) : withUnit(number(value), input.unit),
+    );
     drawing.setAttribute("aria-label", `${shown} over ${words(field.name)}: from ${least} to ${most}`);
-    said.textContent = `${shown[0].toUpperCase()}${shown.slice(1)} lies between ${least} and ${most}; all other fields as entered. Far from what the model learned from, it guesses.`;
+    said.textContent = `${shown} lies between ${least} and ${most}, all else as entered. Far from what the model learned from, it guesses.`;
   }
 
   onWidth(chart, (now) => {

@@ -79,7 +79,7 @@ export function modelView(description, { live, locked }) {
 
   function complain(problem) {
     wrong.hidden = !problem;
-    outcome.classList.toggle("stale", Boolean(problem));
+    for (const part of [summary, outcome, said]) part.classList.toggle("stale", Boolean(problem));
     form.mark(problem?.errors ?? []);
     wrong.replaceChildren(
       ...(problem?.sentences ?? []).map(({ field, text }) =>
@@ -108,7 +108,12 @@ export function modelView(description, { live, locked }) {
     el(
       "div",
       { class: input.channels?.length ? "try wide" : "try" },
-      el("section", { class: "card", "aria-label": "Try it" }, el("div", { class: "row spread" }, el("h3", {}, "Try it"), who), form?.element),
+      el(
+        "section",
+        { class: "card", "aria-label": "Try it" },
+        el("div", { class: "row spread" }, el("h3", {}, "Try it"), who),
+        form?.element,
+      ),
       el(
         "section",
         { class: "card", "aria-label": "Answer" },

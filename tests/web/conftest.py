@@ -15,7 +15,7 @@ from tests.e2e.server import Server, running
 
 CHROMIUM = "/usr/bin/chromium"
 # No word to anybody but the page's own server.
-_FLAGS = [
+FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -57,7 +57,7 @@ def chromium() -> Iterator[Browser]:
     if not shutil.which(CHROMIUM):
         pytest.skip(f"{CHROMIUM} is not installed (Debian's package chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
