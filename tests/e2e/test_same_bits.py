@@ -2,15 +2,17 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from models.bundle import Bundle
 from models.task import Records, Task
@@ -34,6 +36,10 @@ def numbers(task: Task, values: dict[str, Any]) -> Outputs:
     return {
         spec.name: np.array(values[spec.name], np.float32).reshape(-1, *spec.shape[1:]) for spec in outputs_of(task)
     }
+
+
+def bits(outputs: Outputs) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in outputs.items()}
 
 
 def of_native(task: Task, answer: httpx.Response) -> Outputs:
@@ -112,6 +118,23 @@ def v2_binary(client: httpx.Client, model: str, task: Task, rows: NDArray[Any]) 
     return found
 
 
+def v2_grpc(server: Server, model: str, task: Task, rows: NDArray[Any]) -> Iterator[Outputs]:
+    """Raw contents, then typed ones."""
+    raw, typed = service_pb2.ModelInferRequest(model_name=model), service_pb2.ModelInferRequest(model_name=model)
+    for i, (tensor, data) in enumerate(tensors_of(task, rows)):
+        raw.inputs.add(**tensor)
+        raw.raw_input_contents.append(data)
+        member = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}[tensor["datatype"]]
+        values = [list(task.record(row).values())[i] for row in rows] if isinstance(task, Records) else rows.ravel()
+        contents = [value.encode() if isinstance(value, str) else value for value in values]
+        getattr(typed.inputs.add(**tensor).contents, member).extend(contents)
+    with grpc.insecure_channel(server.grpc) as channel:
+        for request in (raw, typed):
+            answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+            arrays = [np.frombuffer(data, "<f4") for data in answer.raw_output_contents]
+            yield {one.name: array.reshape(one.shape) for one, array in zip(answer.outputs, arrays, strict=True)}
+
+
 WAYS: tuple[Way, ...] = (native_npy, tensorflow_rows, tensorflow_columns, v2_json, v2_binary)
 
 
@@ -123,8 +146,7 @@ def test_every_protocol_gives_the_same_bits(server: Server, model: str, count: i
     rows = rows_of(task, count, seed)
     with httpx.Client(base_url=server.url, timeout=30) as client:
         expected = native_json(client, model, task, rows)
-        for way in WAYS:
-            found = way(client, model, task, rows)
-            assert {name: values.tobytes() for name, values in found.items()} == {
-                name: values.tobytes() for name, values in expected.items()
-            }, way.__name__
+        answers = [(way.__name__, way(client, model, task, rows)) for way in WAYS]
+    answers += [("grpc", found) for found in v2_grpc(server, model, task, rows)]
+    for name, found in answers:
+        assert bits(found) == bits(expected), name
