@@ -39,6 +39,7 @@ async def test_loaded_versions_are_available_the_newest_first(
     newer: Bundle, older: str, start_runtime: StartRuntime, settings: Settings
 ) -> None:
     runtime = await start_runtime(settings)
+    await until(lambda: len(runtime.loader.named("cars")) == 2)
     found = states(runtime.loader, "cars")
     assert [(one.version, one.aliases, one.served is not None) for one in found] == [
         (newer.manifest.version, ("candidate",), True),
