@@ -8,7 +8,7 @@ from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
 from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, capacities, connections_of, levels, targets
 from benchmarks.peers.measure import OPEN_CONNECTIONS
-from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL
+from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, steps
 from benchmarks.peers.plots import closed_loop, open_loop
 from benchmarks.peers.record import Record
 
@@ -191,6 +191,8 @@ def _problems(record: Record) -> list[str]:
         for name, run in result.get("runs", {}).items()
         if "error" in run
     }
-    if not errors:
-        return []
-    return ["## Not measured", "", *(f"- {key}: {json.dumps(error[:200])}" for key, error in errors.items())]
+    left_out = sum(step.key not in record.results for step in steps(PRESETS[record.about["preset"]]))
+    lines = [f"- {key}: {json.dumps(error[:200])}" for key, error in errors.items()]
+    if left_out:
+        lines.append(f"- {left_out} of the preset's steps: the run was stopped, or its time was over.")
+    return ["## Not measured", "", *lines] if lines else []

@@ -180,6 +180,7 @@ def test_the_page_tells_targets_losses_and_failures_and_can_be_made_again(tmp_pa
     assert "| mosec | 1,250; 1.0 / 5.0 | 1,250; 1.0 / 5.0 | 42 | 1.0 | 100 |" in text
     assert "| npy | 1 | 3,000 | 1,400 | 1,400 | 1.0 | 5.0 |" in text
     assert '- closed|dnn|LitServe|1: "did not start"' in text
+    assert "of the preset's steps: the run was stopped, or its time was over." in text
     assert '- formats|dnn|keras-serving|1: v2 json|1: "not there"' in text
     for picture in re.findall(r"\]\((performance/.*?)\)", text):
         assert (tmp_path / picture).stat().st_size > 1000
