@@ -35,7 +35,7 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 	$(COMPILE) -c requirements/test.txt --extra bench -o requirements/bench.txt
 	$(COMPILE) -c requirements/test.txt --extra gpu --no-emit-package onnxruntime -o requirements/gpu.txt
 	echo cyclonedx-bom | $(LOCK) -c requirements/test.txt - -o requirements/image.txt
-	for name in $(PEERS); do $(LOCK) requirements/peers/$$name.in -o requirements/peers/$$name.txt || exit; done
+	for name in $(PEERS) perf-analyzer; do $(LOCK) requirements/peers/$$name.in -o requirements/peers/$$name.txt || exit; done
 
 ##@ Serve and test
 
@@ -96,12 +96,30 @@ bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (30 minutes; ARGS=--quick 5); report in reports/performance.md
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+.PHONY: perf-analyzer
+perf-analyzer: $(VENV)/.test .venv-peers/.perf-analyzer ## Triton's Perf Analyzer over HTTP and gRPC (needs Debian's libb64-0d)
+	$(BIN)/python -m benchmarks.perf_analyzer $(ARGS)
+
 .PHONY: bench-gpu
 bench-gpu: ## The CUDA provider beside the CPU; report in reports/gpu.md; exit status 2 without an NVIDIA GPU
 	@test -e /dev/nvidiactl || { echo "bench-gpu: no NVIDIA GPU here (no /dev/nvidiactl): nothing is measured"; exit 2; }
 	$(MAKE) VENV=.venv-gpu .venv-gpu/.gpu
 	.venv-gpu/bin/python -m benchmarks.gpu $(ARGS)
 
+.PHONY: package-test
+package-test: ## pip install into an empty environment, and bentoml build: both serve and answer
+	PYTHON=$(PYTHON) deploy/package_test.sh
+
+# For a GPU the base has CUDA 13 and cuDNN 9, which onnxruntime-gpu of requirements/gpu.txt is made for.
+TARGET ?= cpu
+CUDA_BASE ?= docker.io/nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
+IMAGE := keras-serving$(patsubst -cpu,,-$(TARGET)):$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: image
+image: ## Build the container image with docker (TARGET=cpu|gpu|train)
+	docker build --build-arg TARGET=$(TARGET) $(if $(filter gpu,$(TARGET)),--build-arg BASE=$(CUDA_BASE)) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
+
 .PHONY: image-test
-image-test: ## Build the container image and run it for real (needs root, buildah, debootstrap)
+image-test: ## Build the images for CPU and training and run them for real (needs root, buildah, debootstrap)
 	deploy/image_test.sh

@@ -172,7 +172,7 @@ stop() {
 
 # Asks the running container about itself, and compares every model's answers; given are names and versions expected.
 check() {
-  inside python3 - "$@" <deploy/image_check.py || { tail -n 40 "$work/server.log"; fail "a check inside the container failed"; }
+  inside python3 - --container "$@" <deploy/smoke.py || { tail -n 40 "$work/server.log"; fail "a check inside the container failed"; }
 }
 production() { inside python3 -c 'import sys; from pathlib import Path; from models.store import Store; print(Store(Path(sys.argv[1])).aliases().target(sys.argv[2]).version)' "$HOME_INSIDE" "$1"; }
 

@@ -18,5 +18,5 @@ drop "tests" numpy/tests numpy/*/tests pandas/tests scipy/*/tests scipy/*/*/test
 # Tools that change ONNX graphs: the service opens graphs as they are, and training writes them with tf2onnx.
 drop "onnxruntime's tools" onnxruntime/transformers onnxruntime/quantization onnxruntime/tools
 # For compiling against a package; there is no compiler.
-drop "headers and sources" tensorflow/include numpy/_core/include numpy/_core/lib numpy/random/lib \
-  $(find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.a' \) -type f)
+drop "headers" tensorflow/include numpy/_core/include numpy/_core/lib numpy/random/lib
+find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.a' \) -delete

@@ -1,7 +1,6 @@
 """The OpenAPI document of what is served now, made from the manifests."""
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,6 +8,7 @@ from pydantic import BaseModel
 from models.manifest import Manifest
 from models.task import Classes, ImageClassification
 from service.openapi_protocols import protocol_paths
+from service.release import release
 from service.schemas import instance, prediction
 from service.truth import Feedback
 
@@ -27,6 +27,7 @@ _STATUS = {
     "429": "The model's queue is full; Retry-After says when to try again.",
     "500": "The model failed on this request; the log has the reason under the request id.",
     "503": "Not ready: still loading, or no version could be loaded.",
+    "504": "The deadline that the request set (X-Request-Timeout-Ms) passed; what was still queued is not computed.",
 }
 
 
@@ -238,7 +239,7 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {
             "title": "keras-serving",
-            "version": version("keras-serving"),
+            "version": release(),
             "description": "Keras models behind HTTP. Everything numeric happens inside the models: send raw values.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -1,12 +1,12 @@
 """What the Open Inference Protocol says of server and models, as the JSON form of its messages: for HTTP and gRPC."""
 
-from importlib.metadata import version
 from typing import Any
 
 from service.loader import Loader
 from service.protocols.base import Pin
 from service.protocols.signature import inputs_of, outputs_of
 from service.protocols.tensors import BYTES, Spec
+from service.release import release
 from service.served import Served
 from service.states import State, states
 
@@ -17,7 +17,7 @@ EXTENSIONS = ("classification", "model_configuration", "schedule_policy", "stati
 
 def server_document(*more: str) -> dict[str, Any]:
     """``ServerMetadataResponse``; ``more`` are further extensions."""
-    return {"name": _NAME, "version": version(_NAME), "extensions": sorted((*EXTENSIONS, *more))}
+    return {"name": _NAME, "version": release(), "extensions": sorted((*EXTENSIONS, *more))}
 
 
 def model_document(loader: Loader, served: Served) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,44 @@ def test_the_health_check_needs_no_curl_and_is_the_same_in_compose() -> None:
 
 def test_only_hash_pinned_packages_are_installed() -> None:
     installs = re.findall(r"\binstall\s[^&]*", " && ".join(values("RUN")))
-    assert len(installs) == 3
+    installs = [command for command in installs if not command.startswith("install --yes")]
+    assert len(installs) == 4
     assert all("--require-hashes" in command or "--no-index" in command for command in installs)
 
 
-def test_there_is_no_tensorflow_in_what_is_installed() -> None:
-    assert not re.search(r"^(tensorflow|keras)\b", (ROOT / "requirements" / "serve.txt").read_text(), re.MULTILINE)
-    copied = " ".join(values("COPY"))
-    assert re.findall(r"requirements/(\w+)\.txt", copied) == ["build", "serve"]
+@pytest.mark.parametrize(("lock", "tensorflow"), [("serve", False), ("gpu", False), ("train", True)])
+def test_only_the_image_for_training_has_tensorflow(lock: str, tensorflow: bool) -> None:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    assert bool(re.search(r"^(tensorflow|keras)==", text, re.MULTILINE)) == tensorflow
+    assert bool(re.search(r"^onnxruntime-gpu==", text, re.MULTILINE)) == (lock == "gpu")
+
+
+def test_each_target_installs_a_lock_that_is_there_and_any_other_is_refused() -> None:
+    choice = next(value for value in values("RUN") if value.startswith("case"))
+    script = choice.partition("esac")[0] + "esac"
+    for target, lock in (("cpu", "serve"), ("gpu", "gpu"), ("train", "train"), ("tpu", None)):
+        done = subprocess.run(
+            ["sh", "-c", f"{script}; echo $lock"], env={"TARGET": target}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode == 0) == (lock is not None)
+        assert done.stdout.strip() == (lock or "TARGET is 'tpu', not cpu, gpu or train")
+        assert lock is None or (ROOT / "requirements" / f"{lock}.txt").is_file()
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = str(Path(sys.executable).with_name("hadolint"))
+    done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_slimming_leaves_what_is_compiled_and_what_says_who_wrote_it(tmp_path: Path) -> None:
+    kept = ["numpy/__init__.py", "numpy/__pycache__/a.pyc", "numpy-2.dist-info/RECORD", "onnxruntime/capi/a.so"]
+    gone = ["numpy/_core/tests/test_a.py", "onnxruntime/transformers/a.py", "a/b.pyx", "with space/c.h"]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["sh", str(ROOT / "deploy" / "slim.sh"), str(tmp_path)], check=True, capture_output=True)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
 
 
 def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
@@ -153,5 +184,6 @@ def test_promtool_accepts_the_configuration() -> None:
     subprocess.run(["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")], check=True, capture_output=True)
 
 
-def test_the_image_test_is_valid_bash() -> None:
-    subprocess.run(["bash", "-n", str(ROOT / "deploy" / "image_test.sh")], check=True, capture_output=True)
+@pytest.mark.parametrize("name", ["image_test.sh", "package_test.sh"])
+def test_the_slow_checks_are_valid_bash(name: str) -> None:
+    subprocess.run(["bash", "-n", str(ROOT / "deploy" / name)], check=True, capture_output=True)

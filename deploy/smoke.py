@@ -1,9 +1,13 @@
-"""Checks from inside the running container: what it may do, what it holds, and that every model of its store answers.
+"""Checks a running service from beside it: that every model of its store answers as it did when it was trained.
 
-Fed to the container's own Python by image_test.sh, with NAME:VERSION of what production has to be beside the shipped
-models; exits 1 with one line for each failure.
+    python deploy/smoke.py [--port 3000] [--grpc-port 3001] [--container] [NAME:VERSION ...]
+
+given the service's SERVING_HOME, and what production has to be where it is not what ships. With --container also what
+the process may do and what lies beside it. Exits 1 with one line for each failure. image_test.sh feeds it to the
+container's own Python, package_test.sh to that of an installation; so it imports only what serves.
 """
 
+import argparse
 import http.client
 import importlib.metadata
 import importlib.util
@@ -34,9 +38,9 @@ def require(good: bool, message: str) -> None:
         failures.append(message)
 
 
-def call(method: str, path: str, document: Any = None) -> tuple[int, bytes]:
+def call(port: int, method: str, path: str, document: Any = None) -> tuple[int, bytes]:
     """Status and body of one request to the service."""
-    connection = http.client.HTTPConnection("127.0.0.1", 3000, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     body = None if document is None else json.dumps(document)
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     response = connection.getresponse()
@@ -67,19 +71,27 @@ def check_contents() -> None:
     require(listed == installed, f"listed and installed differ: {sorted(listed ^ installed)}")
 
 
-def check_grpc() -> None:
-    """The second port says that everything is served."""
+def check_grpc(port: int) -> None:
+    """The second port says that everything is served, and a model answers golden rows there."""
     import grpc
     from grpc_health.v1 import health_pb2
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-    with grpc.insecure_channel("127.0.0.1:3001") as channel:
+    bundle = Bundle.open(PRETRAINED / "dnn")
+    rows, outputs = (array[:ROWS] for array in bundle.golden())
+    request = service_pb2.ModelInferRequest(model_name="dnn", raw_input_contents=[rows.tobytes()])
+    request.inputs.add(name="input", datatype="UINT8", shape=rows.shape)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         ask = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         status = ask(health_pb2.HealthCheckRequest(), timeout=10).status
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
     require(status == health_pb2.HealthCheckResponse.SERVING, f"gRPC health is {status}")
+    received = np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(outputs.shape)
+    require(np.allclose(received, outputs, atol=1e-5), "the answers over gRPC differ from the golden ones")
 
 
 def instance(task: Any, row: NDArray[Any]) -> Any:
@@ -98,14 +110,14 @@ def numbers(task: Any, answer: dict[str, Any]) -> list[float]:
     return list(np.column_stack([answer["forecast"], answer["low"], answer["high"]]).ravel())
 
 
-def check_model(bundle: Bundle) -> None:
+def check_model(port: int, bundle: Bundle) -> None:
     """The model answers golden rows as it did when it was trained."""
     manifest, task = bundle.manifest, bundle.manifest.task
     rows, outputs = (array[:ROWS] for array in bundle.golden())
     question = {"instances": [instance(task, row) for row in rows]}
     deadline = time.monotonic() + FOLLOW_S
     while True:
-        status, body = call("POST", f"/predict/{manifest.name}", question)
+        status, body = call(port, "POST", f"/predict/{manifest.name}", question)
         if status != 200 or json.loads(body)["version"] == manifest.version or time.monotonic() > deadline:
             break
         time.sleep(0.1)
@@ -121,23 +133,36 @@ def check_model(bundle: Bundle) -> None:
     print(f"{manifest.name}:{manifest.version}: {len(rows)} golden rows answered")
 
 
+def check_page(port: int) -> None:
+    """What is no prediction: metrics, the documentation, the page with its files."""
+    for path, part in (("/metrics", b"serving_requests_total"), ("/openapi.json", b"/predict/"), ("/", b"<html")):
+        status, body = call(port, "GET", path)
+        require(status == 200 and part in body, f"{path}: status {status}")
+
+
 def main() -> int:
     """Run every check."""
-    check_confinement()
-    check_contents()
-    check_grpc()
+    parser = argparse.ArgumentParser(description="Checks a running service.")
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--grpc-port", type=int, default=3001)
+    parser.add_argument("--container", action="store_true")
+    parser.add_argument("expected", nargs="*", metavar="NAME:VERSION")
+    options = parser.parse_args()
+    if options.container:
+        check_confinement()
+        check_contents()
+    check_grpc(options.grpc_port)
     shipped = [Bundle.open(path.parent).manifest for path in sorted(PRETRAINED.glob("*/manifest.json"))]
-    require(bool(shipped), "no model is in the image")
-    expected = {one.name: one.version for one in shipped} | dict(word.split(":") for word in sys.argv[1:])
+    require(bool(shipped), "no model ships")
+    expected = {one.name: one.version for one in shipped} | dict(word.split(":") for word in options.expected)
     store = Store(Settings.load().home)
     for name, version in expected.items():
         target = store.aliases().target(name)
         require(target is not None and target.version == version, f"{name}: production is {target}, not {version}")
-        check_model(store.open(name, version))
-    status, body = call("GET", "/metrics")
-    require(status == 200 and b"serving_requests_total" in body, f"/metrics: status {status}")
+        check_model(options.port, store.open(name, version))
+    check_page(options.port)
     for failure in failures:
-        print(f"image-check: {failure}", file=sys.stderr)
+        print(f"smoke: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
