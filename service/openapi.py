@@ -28,6 +28,7 @@ _STATUS = {
     "500": "The model failed on this request; the log has the reason under the request id.",
     "503": "Not ready: still loading, or no version could be loaded.",
     "504": "The deadline that the request set (X-Request-Timeout-Ms) passed; what was still queued is not computed.",
+    "504": "The deadline that the request set (X-Request-Timeout-Ms) passed; what was still queued is not computed.",
 }
 
 
