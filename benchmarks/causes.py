@@ -70,10 +70,12 @@ def stalls(due: NDArray[np.float64], lag: NDArray[np.float64], latency: NDArray[
     late = np.flatnonzero(latency > LATE_S)
     found: list[Stall] = []
     group: list[int] = []
+    end = 0.0
     for index in late.tolist():
-        if group and due[index] - max((due[group] + latency[group]).tolist()) > _SAME_STALL_S:
+        if group and due[index] - end > _SAME_STALL_S:
             found.append(_stall(group, due, lag, latency))
             group = []
+        end = max(end, float(due[index] + latency[index]))
         group.append(index)
     return [*found, _stall(group, due, lag, latency)] if group else found
 
