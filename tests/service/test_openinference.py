@@ -324,7 +324,7 @@ VALUES = st.recursive(
     st.binary(max_size=30),
     st.none() | st.integers(0, 400),
 )
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_body_breaks_it(document: Any, data: bytes, header: int | None) -> None:
     head = json.dumps(document).encode()
     for task in (IMAGE, CARS):

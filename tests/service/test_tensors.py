@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.errors import DecodeError, InputError
@@ -86,12 +86,14 @@ def test_a_giant_name_is_not_echoed() -> None:
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.booleans())
+@settings(deadline=None)
 def test_listed_pixels_are_the_bytes_that_they_say(values: list[int], booleans: bool) -> None:
     tensor = tensor_from_values("x", "UINT8", [len(values)], values, booleans=booleans)
     assert raw_of(tensor) == bytes(values)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_listed_floats_keep_their_bits(values: list[float]) -> None:
     tensor = tensor_from_values("x", "FP32", [len(values)], values)
     assert raw_of(tensor) == np.array(values, "<f4").tobytes()
@@ -154,6 +156,7 @@ def test_a_value_of_another_type_is_named(datatype: str, values: list[Any], fiel
     ),
     st.binary(max_size=40),
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_breaks_it(datatype: str, shape: list[int], values: Any, raw: bytes) -> None:
     for read, data in ((tensor_from_raw, raw), (tensor_from_values, values if isinstance(values, list) else [values])):
         try:

@@ -254,7 +254,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["instances", "inputs", "signature_name"]), VALUES, max_size=2))
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_body_breaks_it(document: Any) -> None:
     for task in (IMAGE, CARS, SERIES):
         try:
