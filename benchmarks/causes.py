@@ -137,6 +137,8 @@ def cause(stall: Stall, found: Meanwhile) -> str:
         return "no free CPU: the server waited for one"
     if found.generator_waited >= half or stall.generator_lag_s >= half:
         return "the generator: it was late itself"
+    if found.server_waited + max(found.generator_waited, stall.generator_lag_s) >= half:
+        return "no free CPU: server and generator both waited for one"
     if found.server_ran >= _MOST * stall.seconds:
         return f"the server: it computed{' in ' + found.function if found.function else ''}"
     if found.disk >= half:

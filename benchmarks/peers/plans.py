@@ -43,11 +43,11 @@ _EVERY = (1, 8, 32, 64, 256)
 _FRONT = (who.OURS, who.LIMIT, who.MOSEC, who.TRITON_BINARY)
 FULL = Preset(
     rounds=3,
-    seconds=1.2,
+    seconds=1.5,
     warm_up_s=0.3,
     connections={"dnn": _EVERY, "small": _EVERY, "cnn": (1, 32)},
     open_loop={"small": tuple(name for name in ALL if name != who.PLAIN), "dnn": _FRONT, "cnn": _FRONT},
-    open_seconds=2.5,
+    open_seconds=4.0,
     seeds=(1, 2),
     minutes=35,
 )

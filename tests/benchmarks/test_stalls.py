@@ -38,6 +38,7 @@ def test_answers_in_time_or_without_an_answer_make_no_stall() -> None:
         ({"states": "DDDS"}, "a disk: the server"),
         ({"server_waited": 0.6}, "no free CPU"),
         ({"generator_waited": 0.6}, "the generator"),
+        ({"server_waited": 0.3, "generator_waited": 0.3}, "server and generator both waited"),
         ({"server_ran": 0.9, "function": "flush for 0.800 s"}, "it computed in flush for 0.800 s"),
         ({"disk": 0.9}, "a disk: something"),
         ({"memory": 0.9}, "memory"),
