@@ -5,6 +5,7 @@ nothing. Whoever is asked reads on in the files of all, so that every worker tel
 leaves its history behind, and nothing is computed while nobody looks.
 """
 
+import logging
 import math
 import os
 import time
@@ -17,6 +18,8 @@ import orjson
 from numpy.typing import NDArray
 
 from service.metrics import SECONDS, Metrics
+
+logger = logging.getLogger(__name__)
 
 SLOT_S = 2
 SLOTS = 300
@@ -77,12 +80,16 @@ class LiveRecorder:
             done[_QUEUE] = numbers[_QUEUE]
             if done.any():
                 models[name] = [round(number, 3) for number in done.tolist()]
-        line: dict[str, Any] = {"slot": slot - 1, "models": models} if models else {}
-        if versions != self._versions:
-            line |= {"slot": slot - 1, "versions": dict(versions)}
-        self._slot, self._since, self._counted, self._versions = slot, now, counted, dict(versions)
-        if line:
-            self._write(self._path, orjson.dumps(line) + b"\n")
+        # Not those that it begins with.
+        switched = {name: version for name, version in versions.items() if self._versions.get(name, version) != version}
+        self._slot, self._since, self._counted = slot, now, counted
+        self._versions |= versions
+        if models or switched:
+            line = orjson.dumps({"slot": slot - 1, "models": models, "switched": switched}) + b"\n"
+            try:
+                self._write(self._path, line)
+            except OSError as error:
+                logger.warning("no history for the page: %s", error)
 
     def _write(self, path: Path, line: bytes) -> None:
         self._lines.append(line)
@@ -180,13 +187,12 @@ class History:
             for slot in [slot for slot in part if slot < oldest]:
                 del part[slot]
         for switches in self._switches.values():
-            # The last one before tells what the present one replaced.
-            for slot in sorted(slot for slot in switches if slot < oldest)[:-1]:
+            for slot in [slot for slot in switches if slot < oldest]:
                 del switches[slot]
 
     def _take(self, part: dict[int, dict[str, Numbers]], line: dict[str, Any]) -> None:
-        part[line["slot"]] = {name: np.array(numbers) for name, numbers in line.get("models", {}).items()}
-        for name, version in line.get("versions", {}).items():
+        part[line["slot"]] = {name: np.array(numbers) for name, numbers in line["models"].items()}
+        for name, version in line["switched"].items():
             self._switches.setdefault(name, {}).setdefault(line["slot"], version)
 
     def _columns(self, name: str, first: int, last: int) -> dict[str, Any]:
@@ -209,13 +215,14 @@ class History:
         }
 
     def _switched(self, name: str, first: int) -> dict[str, Any]:
-        """When production became another version: slot and version, without the one that it began with."""
-        switched, before = [], None
+        """When production became another version, as the first worker saw it: slot and version."""
+        switched: list[list[Any]] = []
+        before = ""
         for slot, version in sorted(self._switches.get(name, {}).items()):
-            if before not in (None, version) and slot >= first:
+            if version != before:
                 switched.append([slot, version])
             before = version
-        return {"switched": switched}
+        return {"switched": [one for one in switched if one[0] >= first]}
 
 
 def _quantile(cumulative: Numbers, share: float) -> list[float | None]:

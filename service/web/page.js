@@ -6,6 +6,7 @@ import { Live, livePanel } from "./live.js";
 import { formOf, modelView } from "./view.js";
 
 const DRIFT_SLOTS = 8;
+const NEWS_MS = 15_000;
 
 const at = (id) => document.getElementById(id);
 const [main, nav, state, news, keyBox] = ["model", "models", "state", "news", "key"].map(at);
@@ -15,12 +16,19 @@ let open = null;
 let versions = "";
 let latest = null;
 let driftDue = 0;
+let told;
 
 const live = new Live({ news: heard, lost: () => say("No connection. Trying again …", "bad") });
 
 function say(text, kind = "") {
   if (state.textContent !== text) state.textContent = text;
   state.className = `state ${kind}`;
+}
+
+function tell(text) {
+  news.textContent = text;
+  clearTimeout(told);
+  told = setTimeout(() => (news.textContent = ""), NEWS_MS);
 }
 
 /** What the address names, else the first model. */
@@ -63,11 +71,12 @@ async function show() {
   }
   const description = await getJson(`/models/${encodeURIComponent(model.name)}`);
   if (wanted()?.name !== model.name) return;
+  if (open?.name === model.name && open.version !== description.version)
+    tell(`${model.name}: version ${description.version} answers now, in the place of ${open.version}.`);
   if (open?.name === model.name && open.form === formOf(description)) {
-    if (open.version !== description.version)
-      news.textContent = `${model.name}: version ${description.version} answers now, in the place of ${open.version}.`;
     open.version = description.version;
     open.view.update(description);
+    if (keyBox.hidden) open.view.again();
     return;
   }
   open?.view.end();

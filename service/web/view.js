@@ -129,7 +129,7 @@ export function modelView(description, { live, locked }) {
     details,
   );
 
-  /** Takes over what another version says of itself, and asks it the same again. */
+  /** Takes over what a version says of itself; what was entered stays. */
   function update(fresh) {
     version.textContent = fresh.version;
     what.textContent = sentenceOf(fresh);
@@ -143,10 +143,7 @@ export function modelView(description, { live, locked }) {
   update(description);
   return {
     element,
-    update(fresh) {
-      update(fresh);
-      once.push();
-    },
+    update,
     again: () => once.push(),
     begin: () => form?.begin(),
     end: () => form?.end(),

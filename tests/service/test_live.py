@@ -1,6 +1,7 @@
 """The last ten minutes: what each worker writes, and the sum that any of them tells."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,20 @@ def test_a_switch_of_production_is_told_once_whichever_worker_saw_it(
         worker.recorder.record({"cars": "two"}, START + 3 * SLOT_S)
     found = History(tmp_path).document(["cars"], now=at(10))["models"]["cars"]
     assert found["switched"] == [[slots_of(2)[0], "two"]]
+
+
+def test_a_switch_is_told_however_long_the_worker_was_busy_before(worker: Worker, tmp_path: Path) -> None:
+    for slot in range(2 * SLOTS + 1):
+        worker.works(slot, [0.001])
+    worker.recorder.record({"cars": "two"}, START + (2 * SLOTS + 2) * SLOT_S)
+    found = History(tmp_path).document(["cars"], now=at(2 * SLOTS + 3))["models"]["cars"]
+    assert [version for _, version in found["switched"]] == ["two"]
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(worker: Worker, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path)
+    worker.works(0, [0.001])
+    assert History(tmp_path).document(["cars"], now=at(0))["models"]["cars"]["slots"] == []
 
 
 def test_outside_of_a_server_there_is_no_history(tmp_path: Path) -> None:
