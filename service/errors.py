@@ -60,7 +60,7 @@ class NoAnswerError(ServingError):
 
     def __init__(self, request_id: str, rows: int) -> None:
         super().__init__(
-            f"No answer {request_id[:64]!r} is remembered. Each worker remembers those of its last {rows:,} rows: tell "
+            f"No answer {request_id[:64]!r} is remembered. Each worker remembers its last {rows:,} rows at least: tell "
             "what is true sooner, or raise SERVING_FEEDBACK_ROWS."
         )
 

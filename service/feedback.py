@@ -72,11 +72,11 @@ class FeedbackDesk:
             InputError: The truth is not one that the model could have said.
             ConflictError: It is known already.
         """
-        if self.answers.knows(told.request_id):
+        if self._mailbox is None or self.answers.knows(told.request_id):
             return self._judge(told)
-        reply = None if self._mailbox is None else await self._mailbox.ask(told.request_id, told.model_dump())
+        reply = await self._mailbox.ask(told.request_id, told.model_dump())
         if reply is None:
-            raise NoAnswerError(told.request_id, self.answers.most_rows)
+            raise NoAnswerError(told.request_id, self.answers.least_rows)
         return _opened(reply)
 
     def _judge(self, told: Feedback) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         capture_max_mb: Size of all captured files; the oldest go first. MiB.
         capture_max_age_h: Captured files that are older are deleted. Hours.
         capture_flush_s: Interval at which what was captured is written. Seconds.
-        feedback_rows: Rows of answers that each worker remembers for feedback; 0 for none.
+        feedback_rows: Rows of answers that each worker remembers for feedback at least; 0 for none.
         response_details: Whether each answer has headers that say how it came about, asked for or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
