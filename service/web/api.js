@@ -45,11 +45,17 @@ async function ask(path, options = {}) {
 
 export const getJson = async (path) => (await ask(path)).json();
 
-/** Posts a body of `type`, with the key if there is one. */
+/** Posts a body of `type`, with the key if there is one; the answer's headers say how long each stage took. */
 export function post(path, type, body) {
-  const headers = { "Content-Type": type };
+  const headers = { "Content-Type": type, "X-Serving-Details": "1" };
   if (key.get()) headers["X-API-Key"] = key.get();
   return ask(path, { method: "POST", headers, body });
+}
+
+/** Milliseconds that a response took inside of the service; null where it does not say. */
+export function inside(response) {
+  const stages = [...(response.headers.get("Server-Timing") ?? "").matchAll(/dur=([0-9.]+)/g)];
+  return stages.length ? stages.reduce((sum, [, milliseconds]) => sum + Number(milliseconds), 0) : null;
 }
 
 /** Runs one value at a time, shortly after it came; of those that come meanwhile, only the latest. */

@@ -60,6 +60,7 @@ def traffic(server: Server, seconds: float) -> None:
 def draw(page: Page) -> None:
     page.get_by_role("button", name="Clear").click()
     page.get_by_label("Pen").fill("62")
+    page.locator(".paper").scroll_into_view_if_needed()
     box = page.locator(".paper").bounding_box()
     assert box is not None
     for stroke in BOOT:
@@ -100,6 +101,7 @@ def views(page: Page, server: Server) -> None:
     page.set_viewport_size({"width": 360, "height": 780})
     visit(page, server, "cnn")
     draw(page)
+    page.get_by_role("region", name="Answer").scroll_into_view_if_needed()
     keep(page, "page-phone")
 
 

@@ -102,6 +102,7 @@ def test_each_kind_of_model_answers_its_example_with_a_form_from_its_schema(page
         assert {**run_curl(curl(page)), "applied": None} == {**answer, "applied": None}
         shown = answer.get("label") or f"{answer.get('value', answer.get('forecast', [0])[-1]):.4g}".rstrip("0")
         expect(summary(page)).to_contain_text(shown)
+        expect(page.get_by_text(re.compile(r"[0-9.]+ ms in the service, [0-9.]+ ms there and back"))).to_be_visible()
 
 
 def test_what_is_drawn_is_asked_about_and_shown_as_the_model_saw_it(page: Page, server: Server) -> None:
