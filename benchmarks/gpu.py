@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.bench import load, pictures, plan_for
 from benchmarks.checker import Checker
 from benchmarks.load import percentile
-from benchmarks.peers.__main__ import gather
-from benchmarks.peers.contenders import ours
+from benchmarks.peers.contenders import gather, ours
 from benchmarks.report import machine
 from benchmarks.servers import BenchmarkError, running
 from models.bundle import Bundle

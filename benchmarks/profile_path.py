@@ -23,8 +23,7 @@ from benchmarks.bench import load, pictures, plan_for
 from benchmarks.ceiling import fixed_answers
 from benchmarks.checker import Checker
 from benchmarks.payloads import PAYLOADS
-from benchmarks.peers.__main__ import gather
-from benchmarks.peers.contenders import LIMIT, OURS, in_format, peers_of
+from benchmarks.peers.contenders import LIMIT, OURS, gather, in_format, peers_of
 from benchmarks.plan import Plan
 from benchmarks.servers import BenchmarkError, Contender, running
 from benchmarks.stalls import busiest

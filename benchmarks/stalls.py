@@ -26,8 +26,7 @@ import psutil
 from benchmarks.bench import load, pictures, plan_for
 from benchmarks.causes import LATE_S, cause, meanwhile, stalls
 from benchmarks.checker import Checker
-from benchmarks.peers.__main__ import gather
-from benchmarks.peers.contenders import LIMIT, OURS, peers_of
+from benchmarks.peers.contenders import LIMIT, OURS, gather, peers_of
 from benchmarks.plan import OpenPlan, OpenSummary, Plan
 from benchmarks.servers import BenchmarkError, Server, running
 from benchmarks.watch import Watch

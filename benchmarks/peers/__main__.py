@@ -19,23 +19,13 @@ from benchmarks.peers.page import publish
 from benchmarks.peers.plans import PRESETS, Preset, steps
 from benchmarks.peers.record import Record
 
-SMALL = who.ROOT / "benchmarks" / "small"
-PRETRAINED = who.ROOT / "models" / "pretrained"
-
-
-def gather(folder: Path) -> None:
-    """Links to all bundles in one folder: the shipped ones and the small network."""
-    for path in (*PRETRAINED.iterdir(), SMALL):
-        if (path / "manifest.json").is_file():
-            (folder / path.name).symlink_to(path)
-
 
 def measure(preset: Preset, record: Record) -> None:
     """Carry out what the record does not have yet, within the preset's time."""
     started = monotonic()
     everything = steps(preset)
     with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
-        gather(Path(folder))
+        who.gather(Path(folder))
         bench = Bench(Path(folder), preset, record)
         for number, step in enumerate(everything, 1):
             minutes = (monotonic() - started) / 60

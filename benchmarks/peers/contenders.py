@@ -16,8 +16,17 @@ PLAIN, TUNED, LITSERVE, MOSEC = "FastAPI", "FastAPI tuned by hand", "LitServe", 
 TRITON_JSON, TRITON_BINARY = "Triton, v2 JSON", "Triton, v2 binary"
 PEERS = ("fastapi", "litserve", "mosec", "triton")
 """Each has an environment, whose lock is requirements/peers/NAME.txt."""
+SMALL = ROOT / "benchmarks" / "small"
+PRETRAINED = ROOT / "models" / "pretrained"
 _SERVICES = Path(__file__).parent / "services"
 _TRITON_PATH = "/v2/models/peer/infer"
+
+
+def gather(folder: Path) -> None:
+    """Links to all bundles in one folder: the shipped ones and the small network."""
+    for path in (*PRETRAINED.iterdir(), SMALL):
+        if (path / "manifest.json").is_file():
+            (folder / path.name).symlink_to(path)
 
 
 def peers_of(bundle: Bundle, bundles: Path) -> dict[str, Contender]:
