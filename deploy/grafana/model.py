@@ -6,6 +6,18 @@ _MODEL = ', model="$model"'
 _PRODUCTION = _MODEL + ', alias="production"'
 _ROWS = "serving_shadow_rows"
 
+
+def _hourly(metric: str, outcomes: str = "") -> str:
+    """Increase in an hour: the truth comes in seldom."""
+    outcome = f', outcome=~"{outcomes}"' if outcomes else ""
+    return f'sum by (alias) (increase({metric}{{job="$job"{_MODEL}{outcome}}}[1h]))'
+
+
+def _share(outcomes: str, of: str) -> str:
+    every = _hourly("serving_feedback_total", of)
+    return f"({_hourly('serving_feedback_total', outcomes)} or 0 * {every}) / {every}"
+
+
 MODEL = Dashboard(
     "serving-model",
     "Serving: one model",
@@ -72,15 +84,59 @@ MODEL = Dashboard(
                     "Input",
                     "By feature, against the training data's reference.",
                     (Query('max by (feature) (serving_input_psi{job="$job", model="$model"})', "{{feature}}"),),
-                    width=12,
                     needs="reference statistics",
                 ),
                 Panel(
                     "Predictions",
                     "What comes out, against the same reference.",
                     (Query('max by (feature) (serving_prediction_psi{job="$job", model="$model"})', "{{feature}}"),),
-                    width=12,
                     needs="reference statistics",
+                ),
+                Panel(
+                    "Beyond what is known",
+                    "Numbers out of range and categories that the schema (refused) or training (answered) lacks.",
+                    (
+                        Query(
+                            rate("serving_input_out_of_range_total", "feature, by", _MODEL),
+                            "{{feature}} out of range ({{by}})",
+                        ),
+                        Query(
+                            rate("serving_input_unseen_category_total", "feature, by", _MODEL),
+                            "{{feature}} unseen ({{by}})",
+                        ),
+                    ),
+                    needs="records with such values",
+                ),
+            ),
+        ),
+        (
+            "What turned out to be true (POST /feedback), over an hour",
+            (
+                Panel(
+                    "Right answers",
+                    "Share of the answers whose true class was told.",
+                    (Query(_share("right", "right|wrong"), "{{alias}} right"),),
+                    "percentunit",
+                    needs="feedback on classes",
+                ),
+                Panel(
+                    "Values inside their interval",
+                    "Share of the answers whose true value was told.",
+                    (Query(_share("inside", "inside|outside"), "{{alias}} inside"),),
+                    "percentunit",
+                    needs="feedback on values",
+                ),
+                Panel(
+                    "Mean absolute error",
+                    "In the model's unit.",
+                    (
+                        Query(
+                            f"{_hourly('serving_feedback_absolute_error_total')} "
+                            f"/ {_hourly('serving_feedback_total', 'inside|outside')}",
+                            "{{alias}}",
+                        ),
+                    ),
+                    needs="feedback on values",
                 ),
             ),
         ),

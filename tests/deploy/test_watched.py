@@ -37,6 +37,8 @@ serving_gpu_memory_total_bytes{gpu="0"} 8e9
 serving_input_psi{model="wear",alias="production",feature="intensity"} 0.1
 serving_prediction_psi{model="wear",alias="production",feature="label"} 0.1
 """
+# Each request has a connection of its own, so that any worker may get it.
+_CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=60)
 NOBODY: set[tuple[str, str]] = set()
 
 
@@ -45,60 +47,72 @@ def moody(source: Bundle) -> bytes:
     model = onnx.load_from_string(source.read(ONNX))
     graph = model.graph
     for node in graph.node:
-        node.output[:] = ["healthy" if name == "outputs" else name for name in node.output]
+        node.output[:] = ["moody_healthy" if name == "outputs" else name for name in node.output]
     square = np.full((900, 900), 1 / 900, np.float32)
-    for name, value in {"fatal": FATAL, "slow": SLOW, "rounds": 80.0, "nothing": 0.0}.items():
+    for name, value in {"moody_fatal": FATAL, "moody_slow": SLOW, "moody_rounds": 80.0, "moody_nothing": 0.0}.items():
         graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-    graph.initializer.append(numpy_helper.from_array(square, "square"))
+    graph.initializer.append(numpy_helper.from_array(square, "moody_square"))
     body = helper.make_graph(
         [
-            helper.make_node("MatMul", ["before", "square"], ["after"]),
-            helper.make_node("Identity", ["on"], ["still_on"]),
+            helper.make_node("MatMul", ["moody_before", "moody_square"], ["moody_after"]),
+            helper.make_node("Identity", ["moody_on"], ["moody_still_on"]),
         ],
         "turn",
         [
             helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("before", TensorProto.FLOAT, [900, 900]),
+            helper.make_tensor_value_info("moody_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("moody_before", TensorProto.FLOAT, [900, 900]),
         ],
         [
-            helper.make_tensor_value_info("still_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("after", TensorProto.FLOAT, [900, 900]),
+            helper.make_tensor_value_info("moody_still_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("moody_after", TensorProto.FLOAT, [900, 900]),
         ],
     )
     graph.node.extend(
         [
-            helper.make_node("ReduceMax", ["rows"], ["weight"], axes=[1], keepdims=1),
-            helper.make_node("Equal", ["weight", "slow"], ["is_slow"]),
-            helper.make_node("Cast", ["is_slow"], ["slowness"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMax", ["slowness"], ["any_slow"], keepdims=0),
-            helper.make_node("Mul", ["any_slow", "rounds"], ["turns_float"]),
-            helper.make_node("Cast", ["turns_float"], ["turns"], to=TensorProto.INT64),
-            helper.make_node("Loop", ["turns", "", "square"], ["product"], body=body),
-            helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
-            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
-            helper.make_node("Sub", ["weight", "fatal"], ["apart"]),
-            helper.make_node("Div", ["apart", "apart"], ["one_or_nan"]),
-            helper.make_node("Mul", ["healthy", "one_or_nan"], ["certain"]),
-            helper.make_node("Add", ["certain", "zero"], ["outputs"]),
+            helper.make_node("ReduceMax", ["rows"], ["moody_weight"], axes=[1], keepdims=1),
+            helper.make_node("Equal", ["moody_weight", "moody_slow"], ["moody_is_slow"]),
+            helper.make_node("Cast", ["moody_is_slow"], ["moody_slowness"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["moody_slowness"], ["moody_any_slow"], keepdims=0),
+            helper.make_node("Mul", ["moody_any_slow", "moody_rounds"], ["moody_turns_float"]),
+            helper.make_node("Cast", ["moody_turns_float"], ["moody_turns"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["moody_turns", "", "moody_square"], ["moody_product"], body=body),
+            helper.make_node("ReduceMean", ["moody_product"], ["moody_mean"], keepdims=0),
+            helper.make_node("Mul", ["moody_mean", "moody_nothing"], ["moody_zero"]),
+            helper.make_node("Sub", ["moody_weight", "moody_fatal"], ["moody_apart"]),
+            helper.make_node("Div", ["moody_apart", "moody_apart"], ["moody_one_or_nan"]),
+            helper.make_node("Mul", ["moody_healthy", "moody_one_or_nan"], ["moody_certain"]),
+            helper.make_node("Add", ["moody_certain", "moody_zero"], ["outputs"]),
         ]
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
+def predict(server: Server, model: str, **record: object) -> httpx.Response:
+    """The answer to one record."""
+    instance = {"weight": GOOD, "horsepower": 100, "origin": "usa"} | record
+    return _CLIENT.post(f"{server.url}/predict/{model}", json={"instances": [instance]})
+
+
 def ask(server: Server, model: str, weight: float = GOOD) -> int:
-    """Status of one request on a connection of its own, so that any worker may get it."""
-    record = {"weight": weight, "horsepower": 100, "origin": "usa"}
-    return httpx.post(f"{server.url}/predict/{model}", json={"instances": [record]}, timeout=60).status_code
+    """Status of `predict` for a car of this weight."""
+    return predict(server, model, weight=weight).status_code
+
+
+def tell(server: Server, answer: httpx.Response, **truth: object) -> None:
+    """What turned out to be true of an answer."""
+    assert answer.status_code == 200
+    body = {"request_id": answer.json()["request_id"], **truth}
+    _CLIENT.post(f"{server.url}/feedback", json=body).raise_for_status()
 
 
 def show(server: Server, count: int) -> None:
     """Pictures for the classifier."""
     pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
     for one in pixels:
-        answer = httpx.post(f"{server.url}/predict/wear", json={"instances": [one.tolist()]}, timeout=60)
-        assert answer.status_code == 200
+        answer = _CLIENT.post(f"{server.url}/predict/wear", json={"instances": [one.tolist()]})
+        tell(server, answer, label="boot")
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +140,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
         store.set_traffic("wear", Traffic(canary=Canary(percent=40, p99_factor=1000), shadow=True))
         wait_for(lambda: server.metric("serving_model_info", alias="candidate"), "candidate")
         assert ask(server, "nobody") == 404
-        assert ask(server, "cars", weight=1.0) == 422
         for _ in range(8):
-            assert ask(server, "cars") == 200
+            tell(server, predict(server, "cars"), value=20.0)
+            assert predict(server, "cars", weight=1.0).status_code == 422
+            assert predict(server, "cars", origin="mars").status_code == 422
             assert ask(server, "trucks") == 200
-            show(server, 5)
+            show(server, 3)
         yield server, found
 
 
+OF_RECORDS = ("feedback on values", "records with such values")
 PANELS = [(page.uid, panel) for page in DASHBOARDS for panel in page.panels]
 
 
@@ -141,7 +157,8 @@ PANELS = [(page.uid, panel) for page in DASHBOARDS for panel in page.panels]
 def test_every_query_of_every_panel_has_data(watched: tuple[Server, Prometheus], page: str, panel: Panel) -> None:
     _, found = watched
     for query in panel.queries:
-        expr = query.expr.replace("$job", JOB).replace("$model", "wear").replace("$__rate_interval", "1m")
+        model = "cars" if panel.needs in OF_RECORDS else "wear"
+        expr = query.expr.replace("$job", JOB).replace("$model", model).replace("$__rate_interval", "1m")
         assert "$" not in expr
         wait_for(lambda expr=expr: any(not math.isnan(one["value"]) for one in found.query(expr)), expr, 15)
         for sample in found.query(expr):

@@ -35,10 +35,11 @@ def shortened(text: str, factor: int) -> str:
 @dataclass
 class Prometheus:
     url: str
+    client: httpx.Client
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The samples of an instant query: labels in ``metric``, and a number in ``value``."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10).json()
+        answer = self.client.get(f"{self.url}/api/v1/query", params={"query": expr}).json()
         assert answer["status"] == "success", (expr, answer)
         result = answer["data"]["result"]
         return [{"metric": one["metric"], "value": float(one["value"][1])} for one in result]
@@ -75,16 +76,18 @@ def prometheus(folder: Path, targets: list[str], factor: int) -> Iterator[Promet
         *(f"--web.listen-address={url}", "--log.level=warn"),
         "--web.enable-lifecycle",
     ]
+    client = httpx.Client(timeout=10)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        found = Prometheus(f"http://{url}")
+        found = Prometheus(f"http://{url}", client)
         wait_for(lambda: _is_ready(found.url), "Prometheus")
         wait_for(lambda: len(found.query(f'up{{job="{JOB}"}} == 1')) == len(targets), "scrape of every target")
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration | {"rule_files": shipped["rule_files"]}))
         httpx.post(f"{found.url}/-/reload").raise_for_status()
         yield found
     finally:
+        client.close()
         process.terminate()
         process.wait(30)
         shutil.rmtree(folder / "data", ignore_errors=True)
