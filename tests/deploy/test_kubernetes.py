@@ -4,6 +4,7 @@ No schema at hand covers ServiceMonitor, PrometheusRule (Prometheus Operator) an
 they name is checked. No cluster takes part.
 """
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from circus.watcher import Watcher
 
 from deploy.kubernetes.rules import TARGET, prometheus_rule
 from service.grpc_server import _GRACE_S
@@ -27,8 +29,8 @@ ROOT = KUBERNETES.parents[1]
 FOLDERS = ["overlays/cpu", "overlays/gpu", "monitoring"]
 OLDEST = "1.28"
 YAMLLINT = str(Path(sys.executable).with_name("yamllint"))
-# circus, BentoML's supervisor, kills a worker that has not ended so long after SIGTERM. Seconds.
-SUPERVISOR_S = 30
+# BentoML's supervisor kills a worker that has not ended so long after SIGTERM. Seconds.
+SUPERVISOR_S = inspect.signature(Watcher.__init__).parameters["graceful_timeout"].default
 
 
 def of_kind(kind: str, folder: str = "overlays/cpu") -> Resource:
