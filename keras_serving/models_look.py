@@ -101,6 +101,7 @@ def show(name: str, version: str | None, as_json: bool, url: str | None) -> None
         "made": f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC, parent {lineage.parent or 'none'}",
         "gate": manifest.gate.summary if manifest.gate else "not asked",
         "service": live,
+        "drift": _drift(manifest.name, manifest.version, url),
     }
     click.echo(manifest.name)
     for what, text in lines.items():
@@ -145,6 +146,16 @@ def _live(name: str, version: str, url: str | None) -> str:
     reasons = sorted({reason for reason in problems if reason})
     instead = f"; {answering} answers" if answering else ""
     return found + instead + (f": {'; '.join(reasons)}" if reasons else "")
+
+
+def _drift(name: str, version: str, url: str | None) -> str:
+    """What a running service says of a version's traffic beside its training."""
+    try:
+        _, document = ask(url or DEFAULT_URL, f"/models/{name}/drift", timeout_s=5 if url else 0.5)
+    except ConnectionError:
+        return "not known: no service answers"
+    said = (found.get("summary") for found in document.get("versions") or [] if found.get("version") == version)
+    return _printable(str(next(said, "not known: this service does not watch it")))
 
 
 def _printable(text: str) -> str:

@@ -39,6 +39,16 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         thread.join()
 
 
+def test_show_says_what_moved_since_the_training_in_the_services_words(cli: Cli, versions: list[str]) -> None:
+    moved = "weight: values are 286 lb higher than in training (mean 2,990 -> 3,277); PSI 0.29, major."
+    other = {"version": "20200101-000000-00000000", "summary": "another one"}
+    document = {"version": versions[0], "versions": [other, {"version": versions[0], "summary": moved}]}
+    with answering(200, json.dumps(document).encode()) as url:
+        assert moved in cli("models", "show", "cars", "--url", url)[1]
+    with answering(200, json.dumps({"version": versions[0]}).encode()) as url:
+        assert "drift    not known: this service does not watch it" in cli("models", "show", "cars", "--url", url)[1]
+
+
 @pytest.mark.parametrize(
     ("status", "document", "says"),
     [
