@@ -43,7 +43,9 @@ def measure(preset: Preset, record: Record) -> None:
 
 def main() -> int:
     """Measure and write; exit 2 when an environment is missing, 1 when a step failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="about 5 minutes and fewer figures, not about 30")
     parser.add_argument("--record", type=Path, default=Path("reports/peers.json"), help="results [%(default)s]")
     parser.add_argument("--resume", action="store_true", help="go on with the record, with its preset")
