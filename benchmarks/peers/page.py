@@ -115,9 +115,10 @@ def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
     ]
     for name, level in found.items():
         cells = " | ".join(_cell(level.get(count)) for count in connections)
-        cpu = level.get(str(LEVEL_CONNECTIONS), {}).get("cpu_us", float("nan"))
+        used = level.get(str(LEVEL_CONNECTIONS), {}).get("cpu_us")
+        cpu = "-" if used is None else f"{used:.0f}"
         lines.append(
-            f"| {name} | {cells} | {cpu:.0f} | {ready[name]['ready_s']:.1f} | {ready[name]['memory']['rss_mb']:.0f} |"
+            f"| {name} | {cells} | {cpu} | {ready[name]['ready_s']:.1f} | {ready[name]['memory']['rss_mb']:.0f} |"
         )
     lines += ["", "CPU time is that of all processes of a server, while it is loaded.", ""]
     lines += [f"![{model}: throughput and p99 over connections]({PICTURES}/{model}-closed.png)", ""]
