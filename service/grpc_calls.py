@@ -34,6 +34,7 @@ SERVICE = "inference.GRPCInferenceService"
 # A client whose deadline passes gives up by its own clock, which may be a little before ours says so. Seconds.
 _CLOCKS_S = 0.02
 
+Metadata = tuple[tuple[str, str], ...]
 Method = Callable[[Any], Awaitable[Any]]
 
 
@@ -112,13 +113,15 @@ class Calls:
         finally:
             runtime.inflight -= 1
 
-    def trailing(self, question: Question, answer: Answer) -> tuple[tuple[str, str], ...]:
+    def trailing(self, question: Question, answer: Answer) -> Metadata:
         """Metadata after an answer: the request's id, its trace, and for who asks how the answer came about."""
         asked = (DETAILS_HEADER, b"1") in question.headers or self._runtime.settings.response_details
         found = [(b"x-request-id", question.request_id.encode()), *(details(answer) if asked else ())]
-        if question.trace is not None:
-            found.append((RESPONSE_HEADER, question.trace.response))
-        return tuple((key.decode(), value.decode()) for key, value in found)
+        return (*((key.decode(), value.decode()) for key, value in found), *self.traced(question))
+
+    def traced(self, question: Question) -> Metadata:
+        """Metadata after any answer: the trace that the call belongs to."""
+        return () if question.trace is None else ((RESPONSE_HEADER.decode(), question.trace.response.decode()),)
 
     async def stream_infer(self, question: Question, data: bytes) -> Any:
         """The same as one message of a stream, in which an error is a message too."""

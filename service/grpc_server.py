@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from models.errors import DecodeError, UnknownModelError
 from service.errors import grpc_problem, status_of
-from service.grpc_calls import SERVICE, Calls, Method, read
+from service.grpc_calls import SERVICE, Calls, Metadata, Method, read
 from service.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,10 @@ class GrpcServer:
                 _refuse(context, error, "-")
                 return b""
             finally:
-                self._runtime.metrics.other(route, status, perf_counter() - started)
+                seconds = perf_counter() - started
+                self._runtime.metrics.other(route, status, seconds)
+                if self._runtime.observer is not None:
+                    self._runtime.observer.other(route, status, seconds)
             return response
 
         return call
@@ -106,7 +109,7 @@ class GrpcServer:
             answer = await self._calls.infer(question, data)
             response: bytes = answer.body.SerializeToString()
         except Exception as error:
-            _refuse(context, error, question.request_id)
+            _refuse(context, error, question.request_id, self._calls.traced(question))
             return b""
         finally:
             self._running -= 1
@@ -166,9 +169,9 @@ def _options(max_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _refuse(context: Any, error: Exception, request_id: str) -> None:
+def _refuse(context: Any, error: Exception, request_id: str, more: Metadata = ()) -> None:
     """Let the call end with ``error``."""
     code, detail, metadata = grpc_problem(error, request_id)
     context.set_code(grpc.StatusCode[code])
     context.set_details(detail.encode()[:_MAX_DETAIL_BYTES].decode(errors="ignore"))
-    context.set_trailing_metadata(metadata)
+    context.set_trailing_metadata((*metadata, *more))

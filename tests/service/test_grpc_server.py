@@ -87,6 +87,8 @@ async def test_the_trace_of_a_request_comes_back(door: Door) -> None:
     call = door.infer.ModelInfer(request(), metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")])
     await call
     assert dict(await call.trailing_metadata())["traceresponse"].split("-")[1] == trace
+    nobody = door.infer.ModelInfer(request(model="nope"), metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")])
+    assert trace in (await refusal(nobody))[2]["traceresponse"]
     call = door.infer.ModelInfer(request())
     await call
     assert "traceresponse" not in dict(await call.trailing_metadata())
