@@ -7,6 +7,7 @@ is imported where it is used, which makes the start a fifth of a second shorter.
 import asyncio
 import logging
 import signal
+import sys
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from service.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+
+_SWITCH_S = 0.0005
 
 
 class _Document:
@@ -60,6 +63,8 @@ class FrontDoorService(Service[Any]):
         settings = Settings.load()
         configure_logging(settings.log_level, settings.log_format)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(_is_no_client_error)
+        # The loop waits at most so long for a thread that computes, not Python's usual 5 ms.
+        sys.setswitchinterval(_SWITCH_S)
         runtime = FrontDoorService.runtime = Runtime.create(settings, bentoml.server_context.worker_index or 1)
         runtime.loader.prepare()
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))

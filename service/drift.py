@@ -1,8 +1,7 @@
 """Whether what a version is asked, and what it answers, is spread as in training. Beside the path of the requests.
 
 A batch that was answered is put into a short list, which takes about a microsecond. Twice a second one thread counts
-what lies there, at the lowest priority and for at most a twentieth of a core; what finds the list full is not counted,
-and that is said. Older rows count less and less, so that the window follows the traffic and needs no memory of rows.
+what lies there, for at most a twentieth of a core; what finds the list full is not counted, and that is said. Older rows count less and less, so that the window follows the traffic and needs no memory of rows.
 """
 
 import logging

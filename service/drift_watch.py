@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -22,7 +20,6 @@ logger = logging.getLogger(__name__)
 # Seconds between two turns, and the largest share of one core that they take.
 _INTERVAL_S = 0.5
 _MAX_SHARE = 0.05
-_NICE = 19
 _LEVELS = {NONE: 0.0, MODERATE: 1.0, MAJOR: 2.0}
 _DIGITS = 4
 
@@ -39,7 +36,8 @@ class DriftWatch:
 
     def __init__(self, loader: Loader, metrics: Metrics) -> None:
         self._loader, self._metrics = loader, metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drift", initializer=_step_back)
+        # At the loop's priority, for the reason that service/shadow.py has.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drift")
         self._task: asyncio.Task[None] | None = None
         # Of the drift's thread: (model, alias) -> the version and state that the log spoke of last.
         self._told: dict[tuple[str, str], tuple[Monitor, str]] = {}
@@ -124,9 +122,3 @@ class DriftWatch:
             self._told[name, alias] = (monitor, report.state)
         for gone in self._told.keys() - {(name, alias) for name, alias, _ in shown}:
             del self._told[gone]
-
-
-def _step_back() -> None:
-    # Of this thread alone, on Linux: the requests' threads go first. Where that is refused, it works all the same.
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

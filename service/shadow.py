@@ -1,13 +1,11 @@
 """Runs production's batches on the candidate too, beside the path of the requests, and compares the answers.
 
-One thread a worker, with the lowest priority and a share of one core at most. What it cannot take it sheds: a batch
+One thread a worker, with a share of one core at most. What it cannot take it sheds: a batch
 whose turn comes while production has rows waiting, or that finds too many batches before it, is counted and dropped.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +26,6 @@ from service.served import Served
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 8
-_NICE = 19
 # Of the width of production's interval. Values closer than that are the same to whoever reads the interval too.
 TOLERANCE = 0.1
 
@@ -198,9 +195,8 @@ class Shadows:
         self._stop.wait(self._rest * (perf_counter() - started))
 
     def _work(self) -> None:
-        # Of this thread alone, on Linux: production's threads go first. Where that is refused, it works all the same.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        # At the loop's priority: one that holds the interpreter's lock and gets no CPU would stop the loop with it, for
+        # up to a second on a busy machine (benchmarks/priority.py).
         while (work := self._waiting.get()) is not None:
             work()
             del work  # It holds two versions, and the next may be long in coming.
