@@ -23,7 +23,7 @@ from benchmarks.peers.contenders import ours as our_service
 from benchmarks.peers.contenders import stock as stock_service
 from benchmarks.plan import Plan, Summary
 from benchmarks.report import Round, machine, medians, targets, to_markdown
-from benchmarks.servers import BenchmarkError, Contender, running
+from benchmarks.servers import BenchmarkError, Contender, end_on_sigterm, running
 from models.bundle import ONNX, Bundle
 from models.task import ImageClassification
 
@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of bench.json and bench.md")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     options = parser.parse_args()
+    end_on_sigterm()
     try:
         document = bench(options.model, options.pretrained, options.rounds, options.seconds)
     except (BenchmarkError, ValueError) as error:

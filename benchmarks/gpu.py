@@ -21,7 +21,7 @@ from benchmarks.checker import Checker
 from benchmarks.load import percentile
 from benchmarks.peers.contenders import gather, ours
 from benchmarks.report import machine
-from benchmarks.servers import BenchmarkError, running
+from benchmarks.servers import BenchmarkError, end_on_sigterm, running
 from models.bundle import Bundle
 from models.engines import Engine, open_engine
 from models.engines.base import Device, apart
@@ -126,6 +126,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each closed-loop run [%(default)s]")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of gpu.json and gpu.md")
     options = parser.parse_args()
+    end_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
         bundles = Path(folder)
         gather(bundles)

@@ -25,7 +25,7 @@ from benchmarks.checker import Checker
 from benchmarks.payloads import PAYLOADS
 from benchmarks.peers.contenders import LIMIT, OURS, gather, in_format, peers_of
 from benchmarks.plan import Plan
-from benchmarks.servers import BenchmarkError, Contender, running
+from benchmarks.servers import BenchmarkError, Contender, end_on_sigterm, running
 from benchmarks.stalls import busiest
 from models.bundle import Bundle
 
@@ -157,6 +157,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run [%(default)s]")
     parser.add_argument("--rounds", type=int, default=3, help="the cheapest one counts [%(default)s]")
     options = parser.parse_args()
+    end_on_sigterm()
     try:
         tell(profile(options.model, options.seconds, options.format, options.rounds))
     except BenchmarkError as error:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -145,3 +146,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # Workers of a parent that died first.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Triton leaves its shared memory when it is killed; its name begins as triton_server.py says.
+    for left in Path("/dev/shm").glob(f"peer{process.pid}-*"):  # noqa: S108
+        left.unlink(missing_ok=True)
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end a benchmark as an exception does, so that its servers end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -28,7 +28,7 @@ from benchmarks.causes import LATE_S, cause, meanwhile, stalls
 from benchmarks.checker import Checker
 from benchmarks.peers.contenders import LIMIT, OURS, gather, peers_of
 from benchmarks.plan import OpenPlan, OpenSummary, Plan
-from benchmarks.servers import BenchmarkError, Server, running
+from benchmarks.servers import BenchmarkError, Server, end_on_sigterm, running
 from benchmarks.watch import Watch
 from models.bundle import Bundle
 
@@ -178,6 +178,7 @@ def main() -> int:
     parser.add_argument("--no-probe", action="store_true", help="leave the server as it is: fewer causes can be named")
     parser.add_argument("--out", type=Path, default=Path("reports/stalls.json"), help="[%(default)s]")
     options = parser.parse_args()
+    end_on_sigterm()
     if not 0 < options.minutes <= 10:
         parser.error(f"--minutes must be above 0 and at most 10. Received: {options.minutes:g}.")
     if options.server == "none":

@@ -18,6 +18,7 @@ from benchmarks.peers.measure import Bench
 from benchmarks.peers.page import publish
 from benchmarks.peers.plans import PRESETS, Preset, steps
 from benchmarks.peers.record import Record
+from benchmarks.servers import end_on_sigterm
 
 
 def measure(preset: Preset, record: Record) -> None:
@@ -52,6 +53,7 @@ def main() -> int:
     parser.add_argument("--render", action="store_true", help="measure nothing: make the page of the record again")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the page, its plots and record")
     options = parser.parse_args()
+    end_on_sigterm()
     try:
         if options.render or options.resume:
             record = Record.read(options.record)

@@ -54,7 +54,7 @@ def main() -> None:
         "--allow-grpc=false",
         "--allow-metrics=false",
         "--log-info=false",
-        f"--backend-config=python,shm-region-prefix-name=peer{os.getpid()}",
+        f"--backend-config=python,shm-region-prefix-name=peer{os.getpid()}-",
         "--backend-config=python,shm-default-byte-size=4194304",
     ]
     binary = package / "tritonserver" / "bin" / "tritonserver"
