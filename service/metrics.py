@@ -1,12 +1,14 @@
 """Every metric, declared once, in prometheus_client's multiprocess mode: right over several workers."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from service.dead_workers import tidy_up, undisturbed
 from service.objective import LATENCIES_S, Objective
-from service.present import PresentGauge, forget_dead_workers
+from service.present import PresentGauge
 from service.profile import Profile
 from service.recorder import ClassCounts, ModelMetrics
 
@@ -219,12 +221,15 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The exposition of all workers and its content type."""
         self.flush()
-        return self._client.generate_latest(self._all_workers()), self._client.CONTENT_TYPE_LATEST
+        with self._all_workers() as registry:
+            return self._client.generate_latest(registry), self._client.CONTENT_TYPE_LATEST
 
     def shadow(self, model: str) -> dict[str, float]:
         """What shadowing of ``model`` has measured in all workers: name, then the value of its other label -> value."""
         found = {}
-        for family in self._all_workers().collect():
+        with self._all_workers() as registry:
+            families = list(registry.collect())
+        for family in families:
             if family.name.startswith("serving_shadow_"):
                 for sample in family.samples:
                     if sample.labels.get("model") == model:
@@ -233,15 +238,18 @@ class Metrics:
                         found[f"{name}_{kind}" if kind else name] = float(sample.value)
         return found
 
-    def _all_workers(self) -> Any:
-        """A registry that collects from every worker."""
+    @contextmanager
+    def _all_workers(self) -> Iterator[Any]:
+        """A registry that collects from every worker; to be collected from before the block is left."""
         if self._directory is None:
-            return self._registry
+            yield self._registry
+            return
         from prometheus_client import multiprocess
 
-        forget_dead_workers(self._directory)
+        tidy_up(self._directory)
         registry = self._client.CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         for gauge in self._present:
             registry.register(gauge)
-        return registry
+        with undisturbed(self._directory):
+            yield registry

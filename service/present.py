@@ -61,15 +61,3 @@ class PresentGauge:
             for *labels, value in rows:
                 found[tuple(labels)] = max(value, found.get(tuple(labels), value))
         return found
-
-
-def forget_dead_workers(directory: Path) -> None:
-    """Drop what workers that were killed had at the time: their gauges would be summed for ever.
-
-    What they counted stays, so that no counter ever goes back.
-    """
-    for pattern in ("gauge_live*_*.db", "present_*_*.json"):
-        for file in directory.glob(pattern):
-            if not Path(f"/proc/{file.stem.rpartition('_')[2]}").exists():
-                # Another worker may have been first.
-                file.unlink(missing_ok=True)

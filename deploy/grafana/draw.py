@@ -87,6 +87,7 @@ def _table(axes: Axes, rows: list[dict[str, Any]]) -> None:
     now = max(row["values"][-1][0] for row in rows)
     cells = sorted([row["metric"].get(name, "") for name in names] for row in rows if row["values"][-1][0] == now)
     table = axes.table(cells, colLabels=names, loc="upper left", cellLoc="left", edges="horizontal")
+    table.set_in_layout(False)
     table.auto_set_font_size(False)
     table.set_fontsize(7)
     table.auto_set_column_width(list(range(len(names))))
@@ -114,7 +115,9 @@ def _lines(axes: Axes, panel: Panel, series: list[tuple[Query, dict[str, Any]]])
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6, ncols=1 + len(drawn) // 7, loc="upper left", framealpha=0.6)
+    legend = axes.legend(fontsize=6, ncols=1 + len(drawn) // 7, loc="upper left", framealpha=0.6)
+    # A long one must not take the panels' room.
+    legend.set_in_layout(False)
 
 
 def _place(seconds: float) -> float:

@@ -21,6 +21,7 @@ from deploy.grafana import DASHBOARDS
 from deploy.grafana.draw import draw
 from models.bundle import Bundle
 from models.store import Canary, Store, Traffic
+from models.task import Classes
 from service.settings import PRETRAINED
 from tests.deploy.watched import JOB, Prometheus, prometheus, wait_for
 from tests.e2e.server import Server, running
@@ -29,29 +30,39 @@ from tests.redeploy.offered import resealed
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability"
 # Of Debian's package dataset-fashion-mnist.
 _PICTURES = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+_LABELS = _PICTURES.with_name("train-labels-idx1-ubyte.gz")
 _THREADS = 4
 _PAUSE_S = 0.1
 
 
-def _bodies() -> list[tuple[str, dict[str, Any]]]:
-    """Model and body of each request in turn; one in fifty is wrong."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    data = gzip.decompress(_PICTURES.read_bytes())
-    rows = np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)[:1000]
+def _bodies() -> list[tuple[str, dict[str, Any], int]]:
+    """Model, body and true class, or -1, of each request to choose from; one in fifty is wrong."""
+    found: list[tuple[str, dict[str, Any], int]] = []
+    rows = np.frombuffer(gzip.decompress(_PICTURES.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
+    truth = np.frombuffer(gzip.decompress(_LABELS.read_bytes()), np.uint8, offset=8)
     for name in ("cnn", "dnn"):
-        found += [(name, {"instances": rows[i : i + 1 + i % 3].tolist()}) for i in range(0, 1000, 3)]
+        # One, two or three pictures a request.
+        for i in range(0, 1000, 3):
+            count = 1 + i // 3 % 3
+            found.append((name, {"instances": rows[i : i + count].tolist()}, int(truth[i]) if count == 1 else -1))
     for name in ("regressor", "lstm"):
-        found += [(name, {"instances": [Bundle.open(PRETRAINED / name).manifest.example]})] * 80
-    return [*found, *[("regressor", {"instances": [{"weight": 1}]})] * 15]
+        found += [(name, {"instances": [Bundle.open(PRETRAINED / name).manifest.example]}, -1)] * 80
+    return [*found, *[("regressor", {"instances": [{"weight": 1}]}, -1)] * 15]
 
 
 def _load(server: Server, seed: int, until: float) -> None:
     bodies = _bodies()
+    task = Bundle.open(PRETRAINED / "cnn").manifest.task
+    assert isinstance(task, Classes)
+    labels = task.labels
     chance = np.random.default_rng(seed)
     with httpx.Client(timeout=30) as client:
         while time.monotonic() < until:
-            name, body = bodies[chance.integers(len(bodies))]
-            client.post(f"{server.url}/predict/{name}", json=body)
+            name, body, truth = bodies[chance.integers(len(bodies))]
+            answer = client.post(f"{server.url}/predict/{name}", json=body)
+            if truth >= 0:
+                told = {"request_id": answer.json()["request_id"], "label": labels[truth]}
+                client.post(f"{server.url}/feedback", json=told)
             # A slow swing, so that lines are not flat.
             time.sleep(_PAUSE_S * (1.2 + np.sin(time.monotonic() / 20)) * chance.exponential())
 

@@ -207,14 +207,13 @@ def test_buckets_rise(bounds: tuple[float, ...]) -> None:
 _WORKER = """
 import sys
 import numpy as np
-from tests.bundles import CARS
 from service.metrics import Metrics
 metrics = Metrics()
 cars = metrics.model("cars")
 for _ in range(int(sys.argv[1])):
     cars.answered("/predict/{model}", 0.004, 0.0002, 0.001, 0.0001)
 cars.batch(int(sys.argv[1]), 0.002)
-cars.predicted(CARS, np.zeros((int(sys.argv[1]), 3), np.float32))
+cars.predicted(None, np.zeros((int(sys.argv[1]), 3), np.float32))  # Of a task without classes.
 metrics.inflight.set(int(sys.argv[1]))
 metrics.model_info.replace({("cars", "v" + sys.argv[1], "production", "onnx", "cpu"): 1.0})
 metrics.rss_bytes.labels("1").set(int(sys.argv[1]))
@@ -280,3 +279,23 @@ def test_the_gauges_of_a_living_worker_are_kept(tmp_path: Path) -> None:
     living = worker(tmp_path, 3)
     assert scrape(worker(tmp_path, 5))["serving_inflight{}"] == 8
     scrape(living)
+
+
+def test_workers_that_die_again_and_again_leave_one_file_of_each_kind_and_every_count(tmp_path: Path) -> None:
+    for _ in range(3):
+        killed = worker(tmp_path, 3)
+        killed.kill()
+        killed.communicate()
+    last = worker(tmp_path, 5)
+    found = scrape(last)
+    assert found['serving_predictions_total{class="",model="cars"}'] == 14
+    assert found['serving_batch_size_sum{model="cars"}'] == 14
+    assert found['serving_batch_size_count{model="cars"}'] == 4
+    rest = 'model="cars",route="/predict/{model}"'
+    assert found[f'serving_request_duration_seconds_bucket{{alias="production",le="0.005",{rest}}}'] == 14
+    pids = {path.stem.rpartition("_")[2] for path in tmp_path.glob("*.db")} | {
+        path.stem.rpartition("_")[2] for path in tmp_path.glob("*.json")
+    }
+    assert pids == {"0", str(last.pid)}
+    # The counts of the dead are there for the next worker, too, which finds one more to add.
+    assert scrape(worker(tmp_path, 1))['serving_predictions_total{class="",model="cars"}'] == 15
