@@ -1,9 +1,9 @@
 """What a thread of lower priority does to the event loop's thread: ``python -m benchmarks.priority``.
 
-A thread that holds the interpreter's lock keeps it while the kernel gives the CPU to others. With the lowest priority on
-a machine whose cores are all busy, that lasts long, and the loop, which has a normal priority, waits for the lock all the
-while. Here a thread works 4 ms ten times a second beside a loop that wakes up each millisecond, while as many processes
-as there are cores keep these busy; with either priority in turn.
+A thread that holds the interpreter's lock keeps it while the kernel gives the CPU to others. With the lowest
+priority, on a machine whose cores are all busy, that lasts long, and the loop, which has a normal priority, waits for
+the lock all the while. Here a thread works 4 ms ten times a second beside a loop that wakes up each millisecond,
+while as many processes as there are cores keep these busy; with either priority in turn.
 """
 
 import argparse
