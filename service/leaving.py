@@ -29,10 +29,9 @@ async def unless_left(receive: Receive, work: Awaitable[Result]) -> Result:
 
     async def watch() -> None:
         nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        if waiting is not None:
+        # After the whole body nothing else can come.
+        left = (await receive())["type"] == "http.disconnect"
+        if left and waiting is not None:
             waiting.cancel()
 
     watching = asyncio.get_running_loop().create_task(watch(), name="watch-client")
