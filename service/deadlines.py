@@ -9,7 +9,7 @@ from service.errors import DeadlineError
 from service.protocols.base import Answer
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
-_MAX_MS = 3_600_000
+MAX_TIMEOUT_MS = 3_600_000
 
 
 def deadline_of(timeout: bytes, started: float) -> float:
@@ -27,8 +27,8 @@ def deadline_of(timeout: bytes, started: float) -> float:
     except ValueError:
         milliseconds = 0.0
     # What is not a number compares false with everything.
-    if not 0 < milliseconds <= _MAX_MS:
-        rule = f"must be a number of milliseconds above 0, at most {_MAX_MS}"
+    if not 0 < milliseconds <= MAX_TIMEOUT_MS:
+        rule = f"must be a number of milliseconds above 0, at most {MAX_TIMEOUT_MS}"
         received = shorten(timeout.decode("latin-1"))
         raise InputError("header X-Request-Timeout-Ms", rule, received, "Leave it out to wait as long as it takes.")
     return started + milliseconds / 1000

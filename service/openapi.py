@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from models.manifest import Manifest
 from models.task import Classes, ImageClassification
+from service.deadlines import MAX_TIMEOUT_MS
 from service.openapi_protocols import protocol_paths
 from service.release import release
 from service.schemas import instance, prediction
@@ -24,15 +25,29 @@ _STATUS = {
     "413": "Too large a body, or too many rows.",
     "415": "A media type that this model does not take.",
     "422": "A value breaks the schema: shape, type or range. `errors` has the path, the rule and the remedy.",
-    "429": "The model's queue is full; Retry-After says when to try again.",
+    "429": "The model's queue is full, or too long to wait in; Retry-After says when to try again.",
     "500": "The model failed on this request; the log has the reason under the request id.",
     "503": "Not ready: still loading, or no version could be loaded.",
-    "504": "The deadline that the request set (X-Request-Timeout-Ms) passed; what was still queued is not computed.",
     "504": "The deadline that the request set (X-Request-Timeout-Ms) passed; what was still queued is not computed.",
 }
 
 
 _PREDICT = tuple(status for status in _STATUS if status != "409")
+_PINS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "version",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "Pins the answering version, which must be loaded; GET /models/{model} lists those. "
+        "Not together with `label`.",
+    },
+    {
+        "name": "label",
+        "in": "query",
+        "schema": {"type": "string", "examples": ["production", "candidate"]},
+        "description": "Pins the version that this alias points to.",
+    },
+)
 
 
 def _reply(text: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
@@ -77,18 +92,18 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
             "description": "During a canary, requests with the same key are answered by the same version.",
         },
         {
-            "name": "version",
-            "in": "query",
-            "schema": {"type": "string"},
-            "description": "Pins the answering version, which must be loaded; GET /models/{model} lists those. "
-            "Not together with `label`.",
+            "name": "X-Request-Timeout-Ms",
+            "in": "header",
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_MS},
+            "description": "504 instead of an answer after so many milliseconds.",
         },
         {
-            "name": "label",
-            "in": "query",
-            "schema": {"type": "string", "examples": ["production", "candidate"]},
-            "description": "Pins the version that this alias points to.",
+            "name": "X-Serving-Details",
+            "in": "header",
+            "schema": {"const": "1"},
+            "description": "Adds `Server-Timing`, `X-Model-Version` and `X-Batch-Rows` to the answer.",
         },
+        *_PINS,
     ]
     if isinstance(task, ImageClassification):
         content |= {"image/png": binary, "image/jpeg": binary}
@@ -212,7 +227,7 @@ def openapi_document(
             **_get("How far a model's traffic moved from its training", obj, others=_problems("404", "503")),
         },
         "/models/{model}/prepared": {
-            "parameters": [_MODEL_PARAMETER],
+            "parameters": [_MODEL_PARAMETER, *_PINS],
             "post": {
                 "summary": "A picture as the model sees it, in its size and colours",
                 "requestBody": {
