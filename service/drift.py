@@ -1,10 +1,12 @@
 """Whether what a version is asked, and what it answers, is spread as in training. Beside the path of the requests.
 
 A batch that was answered is put into a short list, which takes about a microsecond. Twice a second one thread counts
-what lies there, for at most a twentieth of a core; what finds the list full is not counted, and that is said. Older rows count less and less, so that the window follows the traffic and needs no memory of rows.
+what lies there, for at most a twentieth of a core; what finds the list full is not counted, and that is said. Older
+rows count less and less, so that the window follows the traffic and needs no memory of rows.
 """
 
 import logging
+import time
 from collections import Counter as Tally
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Rows that wait for one turn: what takes a few milliseconds, less of larger pictures.
 _MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 256, 8, 2**18
+# Counted in parts of so many values, a millisecond each, with a pause between two. Seconds.
+_PART_VALUES, _BREATH_S = 2**16, 0.0005
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,7 @@ class Monitor:
         self._fade = 0.5 ** (1 / self.half_life)
         size = int(np.prod(task.input_shape))
         self._most = max(_LEAST_ROWS, min(_MOST_ROWS, _MOST_VALUES // size))
+        self._at_once = max(1, _PART_VALUES // size)
         self._waiting: list[tuple[NDArray[Any], NDArray[np.float32]]] = []
         self._room = self._most
         self._shed = self._rows = 0
@@ -127,7 +132,11 @@ class Monitor:
             rows = np.concatenate([rows[: self._most] for rows, _ in waiting])[: self._most]
             outputs = np.concatenate([outputs[: self._most] for _, outputs in waiting])[: self._most]
             self._shed += sum(len(rows) for rows, _ in waiting) - len(rows)
-            self._count(rows, outputs)
+            for start in range(0, len(rows), self._at_once):
+                if start:
+                    # Whoever waits for Python's lock gets it between two parts, not after all of them.
+                    time.sleep(_BREATH_S)
+                self._count(rows[start : start + self._at_once], outputs[start : start + self._at_once])
         if anew or waiting:
             self.report = self._look()
 

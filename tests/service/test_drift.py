@@ -179,6 +179,17 @@ def test_what_comes_too_fast_is_shed_and_counted_and_never_waits(cars: Bundle) -
     assert (monitor.report.rows, monitor.report.shed) == (256, 744)
 
 
+def test_rows_counted_in_parts_say_the_same_as_rows_counted_at_once(tmp_path: Path) -> None:
+    rows = rows_of(IMAGE, 250)
+    bundle = referring(tmp_path, IMAGE, rows)
+    at_once, in_parts = Monitor(bundle, Settings()), watched(bundle, rows)
+    at_once.offer(rows, run_offline(bundle, rows), 0.0)
+    at_once.turn()
+    assert at_once.report.window == pytest.approx(in_parts.report.window)
+    for one, other in zip(at_once.report.shifts, in_parts.report.shifts, strict=True):
+        assert (one.name, one.psi, one.now) == (other.name, pytest.approx(other.psi), pytest.approx(other.now))
+
+
 def test_answers_that_are_no_numbers_are_left_out(cars: Bundle) -> None:
     monitor = Monitor(cars, Settings())
     outputs = run_offline(cars, rows := rows_of(CARS, 10))
