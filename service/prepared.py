@@ -27,7 +27,8 @@ def prepared_route(runtime: Runtime) -> Route:
     async def prepared(request: Request) -> Response:
         if keys is not None:
             keys.check(request.scope["headers"])
-        manifest = runtime.loader.find(request.path_params["model"]).manifest
+        pin, _ = native.split_query(request.scope["query_string"])
+        manifest = runtime.loader.find(request.path_params["model"], pin).manifest
         task = manifest.task
         if not isinstance(task, ImageClassification):
             kind = task.kind.replace("_", " ")

@@ -72,12 +72,15 @@ export class Latest {
     this.#wanted = { value };
     if (this.#busy) return;
     this.#busy = true;
-    while (this.#wanted) {
-      await new Promise((done) => setTimeout(done, 25));
-      const { value: latest } = this.#wanted;
-      this.#wanted = null;
-      await this.#run(latest);
+    try {
+      while (this.#wanted) {
+        await new Promise((done) => setTimeout(done, 25));
+        const { value: latest } = this.#wanted;
+        this.#wanted = null;
+        await this.#run(latest);
+      }
+    } finally {
+      this.#busy = false;
     }
-    this.#busy = false;
   }
 }

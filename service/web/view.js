@@ -53,7 +53,7 @@ export function modelView(description, { live, locked }) {
       summary.replaceChildren(...answer.show(first));
       form.show?.(first);
       said.textContent = `Version ${answered} answered; ${number(inside(response), 3)} ms in the service, ${milliseconds} ms there and back.`;
-      await showSeen(first, request);
+      await showSeen(first, request, answered);
       complain(null);
       sweep?.update();
     } catch (problem) {
@@ -66,10 +66,11 @@ export function modelView(description, { live, locked }) {
     }
   }
 
-  /** The picture in the model's size, as the service prepares it. */
-  async function showSeen(first, { type, body }) {
+  /** The picture in the model's size, as the service prepares it for the version that answered. */
+  async function showSeen(first, { type, body }, answered) {
     if (!(body instanceof Blob)) return;
-    const seen = first.applied ? await (await post(`/models/${name}/prepared`, type, body)).blob() : body;
+    const prepared = `/models/${name}/prepared?version=${answered}`;
+    const seen = first.applied ? await (await post(prepared, type, body)).blob() : body;
     const [picture, caption] = saw.children;
     URL.revokeObjectURL(picture.src);
     picture.src = URL.createObjectURL(seen);

@@ -113,6 +113,15 @@ async def test_a_prepared_picture_is_what_a_prediction_is_made_from(client: Clie
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.body))), row[:, :, 0])
 
 
+async def test_a_picture_is_prepared_for_the_version_that_is_pinned(client: Client, runtime: Runtime) -> None:
+    version = runtime.loader.served["clothes"].manifest.version
+    for query, status in ((f"version={version}", 200), ("label=production", 200), ("label=nobody", 404)):
+        answer = await client(
+            "POST", f"/models/clothes/prepared?{query}", png_of(drawing()), headers={"content-type": "image/png"}
+        )
+        assert answer.status == status, query
+
+
 @pytest.mark.parametrize(
     ("model", "body", "status", "said"),
     [
