@@ -31,18 +31,20 @@ def draw(page: Dashboard, ask: Range, variables: dict[str, str], path: Path) -> 
         path: PNG file to write.
     """
     lines = _lines_of(page)
-    figure = Figure(figsize=(_INCHES, _ROW_INCHES * len(lines) + 0.6), layout="constrained")
-    grid = figure.add_gridspec(len(lines), _COLUMNS)
+    height = _ROW_INCHES * len(lines) + 0.6
+    figure = Figure(figsize=(_INCHES, height))
+    inside = {"left": 0.045, "right": 0.99, "bottom": 0.35 / height, "top": 1 - 0.85 / height}
+    grid = figure.add_gridspec(len(lines), 1, hspace=0.4, **inside)
     for number, (title, panels) in enumerate(lines):
-        column = 0
-        for panel in panels:
-            axes = figure.add_subplot(grid[number, column : column + panel.width])
+        row = grid[number].subgridspec(1, len(panels), width_ratios=[panel.width for panel in panels], wspace=0.18)
+        for column, panel in enumerate(panels):
+            axes = figure.add_subplot(row[column])
             above = f"{title}\n" if column == 0 else ""
-            column += panel.width
             answers = [(query, ask(_filled(query.expr, variables))) for query in panel.queries]
             _panel(axes, panel, answers)
             axes.set_title(f"{above}{panel.title}", loc="left", fontsize=9, fontweight="bold")
-    figure.suptitle(f"{page.title} (drawn by deploy/grafana/draw.py, not Grafana)", x=0.01, ha="left", fontsize=11)
+    title = f"{page.title} (drawn by deploy/grafana/draw.py, not Grafana)"
+    figure.text(0.01, 1 - 0.1 / height, title, ha="left", va="top", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 
@@ -87,7 +89,6 @@ def _table(axes: Axes, rows: list[dict[str, Any]]) -> None:
     now = max(row["values"][-1][0] for row in rows)
     cells = sorted([row["metric"].get(name, "") for name in names] for row in rows if row["values"][-1][0] == now)
     table = axes.table(cells, colLabels=names, loc="upper left", cellLoc="left", edges="horizontal")
-    table.set_in_layout(False)
     table.auto_set_font_size(False)
     table.set_fontsize(7)
     table.auto_set_column_width(list(range(len(names))))
@@ -115,9 +116,7 @@ def _lines(axes: Axes, panel: Panel, series: list[tuple[Query, dict[str, Any]]])
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    legend = axes.legend(fontsize=6, ncols=1 + len(drawn) // 7, loc="upper left", framealpha=0.6)
-    # A long one must not take the panels' room.
-    legend.set_in_layout(False)
+    axes.legend(fontsize=6, ncols=1 + len(drawn) // 7, loc="upper left", framealpha=0.6)
 
 
 def _place(seconds: float) -> float:
