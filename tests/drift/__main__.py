@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from service.drift import Monitor
+from service.settings import Settings
 from tests.drift.measure import Alarms, draws, false_alarms, halves, offer_microseconds, rows_until_alarm, turned
 from tests.drift.plot import Course, course, draw
-from tests.drift.streams import Rows, Shipped
+from tests.drift.streams import Rows, Shipped, feed
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHT, YEAR, ORIGIN, JAPAN = 3, 5, 6, 2
@@ -92,6 +94,16 @@ def _rest(said: str) -> str:
     return "; PSI" + said.split("; PSI", 1)[1].split(";", maxsplit=1)[0] if "; PSI" in said else ""
 
 
+def seasons(model: Shipped, known: Rows) -> None:
+    """Print what the windows of training say of themselves in the order of time, the second time around."""
+    for half_life in (1000, 4000):
+        monitor = Monitor(model.bundle, Settings(drift_half_life_rows=half_life))
+        states = [report.state for _ in range(2) for report in feed(monitor, known, 200)]
+        again = states[len(states) // 2 :]
+        calm = again.count("none")
+        click.echo(f"\nlstm in order, half-life {half_life:,} rows: no alarm at {calm} of {len(again)} looks")
+
+
 def courses(models: dict[str, Shipped], known: dict[str, Rows], changed: Changes) -> list[Course]:
     """What the picture shows."""
     shown = {"turned": ("picture_centre_y", "picture_width", "label", "pixel_intensity")}
@@ -120,6 +132,7 @@ def main(data_dir: Path | None, streams: int, picture: Path) -> None:
     false(models, known, streams)
     changed = changes(models, known)
     soon(models, known, changed)
+    seasons(models["lstm"], known["lstm"])
     draw(courses(models, known, changed), picture)
 
 
