@@ -22,7 +22,7 @@ def limit(curve: dict[int, float], batch_rows: int | None = None, max_batch_ms: 
 
 
 def test_the_limit_is_the_smallest_batch_that_is_nearly_as_good_as_the_best() -> None:
-    assert limit(FLAT) == 8
+    assert limit(FLAT) == 32
     assert limit(CONSTANT) == 64
 
 
