@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from models.engines import Engine
 from service.settings import Settings
 
-# What a batch costs beside what the engine takes in a row of them: 8 us in the batcher, the rest in the loop and in caches
-# that are cold after it. Measured with the shipped CNN: 505 us of CPU a request in batches of 8, 460 in batches of 64.
+# What a batch costs beside what the engine takes in a row of them: 8 us in the batcher, the rest in the loop and in
+# caches that are cold after it. Measured with the shipped CNN: 505 us of CPU a request in batches of 8, 460 in 64.
 _BATCH_OVERHEAD_MS = 0.15
 # Of the best rows a second; what a larger batch brings beyond that is not worth its time.
 _GOOD_ENOUGH = 0.95
