@@ -13,6 +13,8 @@ from models.task import ImageClassification
 
 # More pixels take over a millisecond to decode: long enough to be worth a thread.
 _INLINE_PIXELS = 128 * 1024
+# Parts of a PNG that are compressed too: a kilobyte of text may be a megabyte.
+_INFLATED = (b"zTXt", b"iTXt", b"iCCP")
 
 
 def decode_pictures(
@@ -42,7 +44,8 @@ def is_small(data: bytes) -> bool:
     """Whether a picture surely decodes in no time, by its header: 23 kB of PNG may hold 24 million black pixels."""
     # A second header would count instead of the first.
     known = data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1
-    return known and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= _INLINE_PIXELS
+    small = known and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= _INLINE_PIXELS
+    return small and not any(kind in data for kind in _INFLATED)
 
 
 def picture_of_base64(text: str, field: str) -> bytes:

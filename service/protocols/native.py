@@ -42,7 +42,8 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, content_type, body = manifest.task, question.content_type, question.body
     top_k = top_k_of(question.parameters, task) if question.parameters else None
-    if len(body) <= _INLINE_BYTES and not (isinstance(task, ImageClassification) and _may_hold_many_pixels(body)):
+    many = isinstance(task, ImageClassification) and _may_hold_many_pixels(_media_type(content_type), body)
+    if len(body) <= _INLINE_BYTES and not many:
         decoded = decode_body(task, content_type, body, settings)
     else:
         decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
@@ -50,12 +51,16 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     return decoded
 
 
-def _may_hold_many_pixels(body: bytes) -> bool:
+def _media_type(content_type: bytes) -> str:
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _may_hold_many_pixels(media_type: str, body: bytes) -> bool:
     """Whether so few bytes may be pictures of millions of pixels."""
-    if body.startswith(b"\x89PNG"):
-        return not is_small(body)
     # Arrays and pixel lists are as large as they look; pictures in base64 lie in objects of their own.
-    return not body.startswith(b"\x93NUMPY") and body.count(b"{") != 1
+    if media_type == JSON:
+        return body.count(b"{") != 1
+    return media_type != NPY and not is_small(body)
 
 
 def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
@@ -67,7 +72,7 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
         InputError: A value breaks the schema.
         TooLargeError: More rows than a request may hold.
     """
-    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    media_type = _media_type(content_type)
     if media_type == JSON:
         return decode_values(task, decode_instances(body), settings)
     if media_type == NPY:

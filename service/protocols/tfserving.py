@@ -67,8 +67,9 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     encoding = next((value for key, value in question.headers if key == b"content-encoding"), b"")
     if encoding:
         body = await asyncio.to_thread(inflate, body, encoding, settings.max_body_bytes)
-    # A picture in base64 may be of any size.
-    if len(body) <= _INLINE_BYTES and (body.count(b"{") == 1 or b'"b64"' not in body):
+    # A picture in base64, which lies in an object of its own, may be of any size; an escape may hide the member's name.
+    bare = body.count(b"{") == 1 or (b'"b64"' not in body and b"\\" not in body)
+    if len(body) <= _INLINE_BYTES and bare:
         return decode_body(task, body, settings)
     return await asyncio.to_thread(decode_body, task, body, settings)
 

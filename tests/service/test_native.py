@@ -137,12 +137,18 @@ def form_of(*files: bytes) -> tuple[str, bytes]:
     return request.headers["content-type"], request.read()
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_text(kind: bytes, begins: bytes) -> bytes:
+    """A small PNG with a megabyte of text in a kilobyte."""
+    return png()[:33] + chunk(kind, begins + zlib.compress(b"a" * 1_000_000)) + png()[33:]
+
+
 def twice_declared(first: tuple[int, int], second: tuple[int, int]) -> bytes:
     """A PNG with two headers."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     headers = b"".join(chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)) for size in (first, second))
     return b"\x89PNG\r\n\x1a\n" + headers + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
@@ -161,9 +167,17 @@ LARGE = np.zeros((2000, 2000), np.uint8)  # 4 million pixels in 5 kB
         (JSON, body_of(b64(png(LARGE))), False),
         (JSON, body_of(b64(png(LARGE))).replace(b"b64", b"\\u0062\\u0036\\u0034"), False),
         (*form_of(png(LARGE)), False),
+        (form_of(png(LARGE))[0], form_of(png(LARGE))[1].replace(b"\r\n\r\n", b"\r\nX: {\r\n\r\n"), False),
         ("image/png", b"\x89PNG", False),
+        ("image/jpeg", b"\xff\xd8\xff{", False),
+        ("image/png", with_text(b"zTXt", b"key\0\0"), False),
+        ("image/png", with_text(b"iTXt", b"key\0\1\0\0\0"), False),
+        ("image/png", with_text(b"iCCP", b"key\0\0"), False),
     ],
-    ids=["png", "lists", "npy", "large png", "png with two headers", "base64", "escaped base64", "form", "cut png"],
+    ids=[
+        *("png", "lists", "npy", "large png", "png with two headers", "base64", "escaped base64", "form"),
+        *("form with a brace", "cut png", "jpeg with a brace", "zTXt", "iTXt", "iCCP"),
+    ],
 )
 async def test_the_loop_decodes_only_what_cannot_hold_many_pixels(
     content_type: str, body: bytes, inline: bool, monkeypatch: pytest.MonkeyPatch
