@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Awaitable
 from time import perf_counter
+from typing import TypeVar
 
 from models.errors import InputError, shorten
 from service.errors import DeadlineError
-from service.protocols.base import Answer
+
+Given = TypeVar("Given")
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
 MAX_TIMEOUT_MS = 3_600_000
@@ -34,8 +36,8 @@ def deadline_of(timeout: bytes, started: float) -> float:
     return started + milliseconds / 1000
 
 
-async def in_time(deadline: float, work: Awaitable[Answer]) -> Answer:
-    """The answer that ``work`` gives, which is cancelled at the deadline.
+async def in_time(deadline: float, work: Awaitable[Given]) -> Given:
+    """What ``work`` gives, which is cancelled at the deadline.
 
     Raises:
         DeadlineError: There was none until then.

@@ -121,15 +121,26 @@ class Gateway:
                 self._runtime.observer.other(route or UNMATCHED, status, seconds)
 
     async def _inner_if_allowed(self, route: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """BentoML's answer; with API keys, only its descriptions of itself are open."""
-        if self._keys is not None and route not in DESCRIPTIONS:
-            try:
+        """BentoML's answer, to no larger body than ours; with API keys, only its descriptions of itself are open."""
+        limit = self._runtime.settings.max_body_bytes
+        try:
+            if self._keys is not None and route not in DESCRIPTIONS:
                 self._keys.check(scope["headers"])
-            except UnauthorizedError as error:
-                self._runtime.metrics.rejected.labels(REASONS[UnauthorizedError]).inc()
-                await _answer(problem(error, self._ids.next()), send)
-                return
-        await self._inner(scope, receive, send)
+            # BentoML itself would read on for as long as somebody sends.
+            body = await _read_body(receive, _look_at(scope["headers"])[1], limit)
+        except ClientDisconnectError:
+            self.client_left()
+            return
+        except (UnauthorizedError, TooLargeError) as error:
+            self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
+            await _answer(problem(error, self._ids.next()), send)
+            return
+        unread = [body]
+
+        async def replay() -> MutableMapping[str, Any]:
+            return {"type": "http.request", "body": unread.pop()} if unread else await receive()
+
+        await self._inner(scope, replay, send)
 
     def protocol_of(self, path: str) -> HttpProtocol | None:
         """The protocol of the predictions that ``path`` belongs to, if any."""
@@ -160,7 +171,8 @@ class Gateway:
                 self._keys.check(request.headers)
             if request.method != "POST":
                 raise MethodError(request.method, "POST")  # noqa: TRY301
-            served = await admit(runtime, name, pin)
+            admitting = admit(runtime, name, pin)
+            served = await (admitting if question.deadline is None else in_time(question.deadline, admitting))
             answering = self._read_and_infer(request, length, name, pin, question)
             answer = await (answering if question.deadline is None else in_time(question.deadline, answering))
         except ClientDisconnectError:
@@ -201,9 +213,11 @@ class Gateway:
     async def _read_and_infer(
         self, request: Request, length: int | None, name: str, pin: Pin | None, question: Question
     ) -> Answer:
-        question.body = request.body
-        if not question.body:
-            question.body = await _read_body(request.receive, length, self._runtime.settings.max_body_bytes)
+        question.body, limit = request.body, self._runtime.settings.max_body_bytes
+        if question.body:
+            _limit_body(len(question.body), limit)
+        else:
+            question.body = await _read_body(request.receive, length, limit)
             question.receive = request.receive
         return await infer(self._runtime, name, pin, question)
 
@@ -242,15 +256,13 @@ async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:
         TooLargeError: Above ``limit`` bytes.
         ClientDisconnectError: The client left.
     """
-    if length is not None and length > limit:
-        raise TooLargeError(f"A body has at most {limit} bytes. Received: {length}. Split the request.")
+    _limit_body(length or 0, limit)
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnectError
     body: bytes = message.get("body", b"")
+    _limit_body(len(body), limit)
     if not message.get("more_body", False):
-        if len(body) > limit:
-            raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Split the request.")
         return body
     chunks = bytearray(body)
     while True:
@@ -258,7 +270,12 @@ async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnectError
         chunks += message.get("body", b"")
-        if len(chunks) > limit:
-            raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Split the request.")
+        _limit_body(len(chunks), limit)
         if not message.get("more_body", False):
             return bytes(chunks)
+
+
+def _limit_body(size: int, limit: int) -> None:
+    """Refuse a body of ``size`` bytes, declared or received so far, that has more than ``limit``."""
+    if size > limit:
+        raise TooLargeError(f"A body has at most {limit} bytes. Received: {size} or more. Split the request.")

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse
 
 from models.bundle import ONNX
 from models.errors import EngineError
 from models.store import Store
-from service.gateway import Gateway
+from service.gateway import Gateway, Request
 from service.protocols import native
 from service.protocols.base import Decoded, Question
+from service.routes import build_routes
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of, run_offline
@@ -197,6 +200,36 @@ async def test_reading_stops_at_the_limit(small: Client) -> None:
     assert small.chunks_read == 11
 
 
+@pytest.mark.parametrize("over", [0, 1])
+async def test_the_limit_holds_for_a_body_that_has_come_in_already_too(
+    start_runtime: StartRuntime, settings: Settings, over: int
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"max_body_bytes": 1024}))
+    gateway = Gateway(runtime, build_routes(runtime), bentoml_stub)
+    request = Request("POST", "/predict/cars", b"", [(b"content-type", b"application/json")], padded(1024 + over))
+    response = await gateway.reply(native, request)
+    assert response is not None
+    assert (response[0], (b"connection", b"close") in response[1]) == ((413, True) if over else (200, False))
+
+
+@pytest.mark.parametrize("over", [0, 1])
+async def test_the_limit_holds_for_bentomls_routes_too(
+    start_runtime: StartRuntime, settings: Settings, over: int
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"max_body_bytes": 1000}))
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(await HttpRequest(scope, receive).body())(scope, receive, send)
+
+    client = Client(Gateway(runtime, build_routes(runtime), inner))
+    answer = await client("POST", "/predict", [b"x" * 100] * 10 + [b"y" * over] * 100)
+    if over:
+        check_problem(answer, 413, connection="close")
+        assert client.chunks_read == 11
+    else:
+        assert answer.body == b"x" * 1000
+
+
 @pytest.mark.parametrize("length", ["12abc", "-1", "1_0", "", "+5"])
 async def test_bytes_are_counted_when_the_content_length_is_no_number(small: Client, length: str) -> None:
     answers = [await small("POST", "/predict/cars", padded(size), headers=JSON, length=length) for size in (1024, 1025)]
@@ -239,6 +272,13 @@ async def test_a_prediction_waits_for_the_models_of_a_worker_that_has_just_start
     runtime.start()
     assert (await early).status == 200
     await runtime.close()
+
+
+async def test_a_prediction_waits_for_the_models_no_longer_than_its_deadline(settings: Settings) -> None:
+    client = client_of(Runtime.create(settings.model_copy(update={"start_wait_s": 30})))
+    async with asyncio.timeout(10):
+        answer = await client("POST", "/predict/cars", body_of(CAR), headers=JSON | {"x-request-timeout-ms": "5"})
+    check_problem(answer, 504)
 
 
 async def test_a_model_is_503_while_it_is_loaded_for_longer_than_a_request_waits(settings: Settings) -> None:
