@@ -95,6 +95,7 @@ class Calls:
             if self._keys is not None:
                 self._keys.check(question.headers)
             question.body = message = read(pb.ModelInferRequest, data)
+            question.size = len(data)
             name = message.model_name
             if message.id:
                 question.request_id = self._ids.choose(message.id)

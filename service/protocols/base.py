@@ -43,6 +43,7 @@ class Question:
         request_id: Comes back in the answer.
         content_type: Of the body; empty where the protocol has none.
         body: The whole of it: bytes over HTTP, a message over gRPC.
+        size: Bytes of a message.
         parameters: Of the query string, but for the version.
         headers: As they came.
         started: When the request began, `time.perf_counter` seconds; None where it is counted elsewhere.
@@ -55,6 +56,7 @@ class Question:
     request_id: str
     content_type: bytes
     body: Any
+    size: int = 0
     parameters: Parameters = ()
     headers: Headers = ()
     started: float | None = None

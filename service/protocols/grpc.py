@@ -20,6 +20,12 @@ from service.settings import Settings
 
 ROUTE = "grpc/ModelInfer"
 
+# Larger messages take over a millisecond to decode, as do many inputs: long enough to be worth a thread. Bytes.
+_INLINE_TYPED, _INLINE_RAW = 48 * 1024, 1024 * 1024
+_INLINE_INPUTS = 256
+# No model has as many; reading millions would take seconds.
+_MOST_TENSORS = 4096
+
 # Which member of a tensor's typed contents holds a datatype. FP16 has none: it comes raw.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -45,18 +51,32 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, message = manifest.task, question.body
     _set_deadline(question)
+    for name, found in (("inputs", message.inputs), ("outputs", message.outputs)):
+        if len(found) > _MOST_TENSORS:
+            raise InputError(name, f"at most {_MOST_TENSORS}", str(len(found)), "See the model's metadata.")
     wanted = [
         Wanted(output.name, _whole(output.parameters, "classification", f"outputs[{i}].parameters"))
         for i, output in enumerate(message.outputs)
     ]
     check_wanted(task, wanted)
-    tensors = tensors_from(message)
-    if is_quick(task, tensors):
+    small = _is_small(message, question.size)
+    tensors = tensors_from(message) if small else await asyncio.to_thread(tensors_from, message)
+    if small and is_quick(task, tensors):
         decoded = rows_of(task, tensors, settings)
     else:
         decoded = await asyncio.to_thread(rows_of, task, tensors, settings)
     decoded.wanted = wanted
     return decoded
+
+
+def _is_small(message: Any, size: int) -> bool:
+    """Whether the tensors of a message of ``size`` bytes are read before a thread would have begun."""
+    if len(message.inputs) > _INLINE_INPUTS or size > _INLINE_RAW:
+        return False
+    # Of values that are listed, and of texts, each one counts.
+    return size <= _INLINE_TYPED or (
+        bool(message.raw_input_contents) and all(tensor.datatype != BYTES for tensor in message.inputs)
+    )
 
 
 def encode(manifest: Manifest, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> Answer:

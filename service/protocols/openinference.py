@@ -90,7 +90,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     body, task = question.body, manifest.task
     if encoding:
         body = await asyncio.to_thread(inflate, body, encoding, settings.max_body_bytes)
-    small = len(body) <= (_INLINE_JSON if json_bytes is None else _INLINE_BINARY) and (json_bytes or 0) <= _INLINE_JSON
+    small = _is_small(body, json_bytes)
     request = read(task, body, json_bytes) if small else await asyncio.to_thread(read, task, body, json_bytes)
     if request.id is not None and _ID.fullmatch(request.id):
         question.request_id = request.id
@@ -105,6 +105,17 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         decoded = await asyncio.to_thread(rows_of, task, request.tensors, settings)
     decoded.wanted = request
     return decoded
+
+
+def _is_small(body: bytes, json_bytes: int | None) -> bool:
+    """Whether a body is read before a thread would have begun."""
+    if len(body) <= _INLINE_JSON:
+        return True
+    if json_bytes is None or json_bytes > _INLINE_JSON or len(body) > _INLINE_BINARY:
+        return False
+    # Of texts each one counts, and an escape may hide the datatype's name.
+    head = body[:json_bytes]
+    return BYTES.encode() not in head and b"\\" not in head
 
 
 def _look_at(headers: Headers) -> tuple[bytes, int | None]:

@@ -114,11 +114,12 @@ def _checked(name: str, datatype: Any, shape: Any) -> tuple[tuple[int, ...], int
     if datatype != BYTES and (not isinstance(datatype, str) or datatype not in DTYPES):
         known = ", ".join((*sorted(DTYPES), BYTES))
         raise InputError(name, f"datatype must be one of {known}", shorten(datatype), "Convert the tensor.")
-    shape = tuple(shape)
+    # Their number first: there may be millions.
     if not 1 <= len(shape) <= _MAX_AXES or not all(type(n) is int and n >= 1 for n in shape):
         rule = f"shape must be 1 to {_MAX_AXES} whole numbers, each at least 1"
-        raise InputError(name, rule, shorten(list(shape)), "Send the shape of the data, with its batch axis first.")
-    return shape, math.prod(shape)
+        received = f"{len(shape)} numbers" if len(shape) > _MAX_AXES else shorten(list(shape))
+        raise InputError(name, rule, received, "Send the shape of the data, with its batch axis first.")
+    return tuple(shape), math.prod(shape)
 
 
 def _split(name: str, raw: bytes | memoryview, count: int) -> list[bytes]:

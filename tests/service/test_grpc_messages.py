@@ -1,6 +1,7 @@
 """ModelInfer's messages: what they mean as rows, and what is wrong with those that mean nothing."""
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.errors import InputError, ServingError
 from models.task import Task
 from service.protocols import grpc as protocol
 from service.protocols.base import Decoded, Question
+from service.protocols.tensors import Tensor
 from service.settings import Settings
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, make_bundle, rows_of
 from tests.conftest import MakeBundle
@@ -97,6 +99,54 @@ def test_columns_are_the_same_rows_as_whole_rows_raw_or_typed(models: Models, se
         getattr(tensor.contents, "bytes_contents" if text else "fp32_contents").extend(values)
     for message in (columns, typed(rows, "FP32"), raw(rows, "FP32")):
         assert np.array_equal(models.decode(CARS, message).rows, rows)
+
+
+def columns(count: int) -> Any:
+    message = pb.ModelInferRequest()
+    for i in range(count):
+        message.inputs.add(name=f"x{i}", datatype="FP32", shape=[1]).contents.fp32_contents.append(1)
+    return message
+
+
+def texts(size: int) -> Any:
+    message = pb.ModelInferRequest(raw_input_contents=[bytes(size)])
+    message.inputs.add(name="input", datatype="BYTES", shape=[size // 4])
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "inline"),
+    [
+        (typed(np.ones((3, 784)), "FP32"), True),
+        (typed(np.ones((20, 784)), "FP32"), False),
+        (raw(np.ones((300, 784)), "FP32"), True),
+        (raw(np.ones((400, 784)), "FP32"), False),
+        (texts(40_000), True),
+        (texts(60_000), False),
+        (columns(256), True),
+        (columns(257), False),
+    ],
+    ids=["typed", "much typed", "raw", "much raw", "texts", "many texts", "columns", "many columns"],
+)
+def test_the_loop_reads_only_what_takes_no_time(
+    models: Models, message: Any, inline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def spy(_: Any) -> list[Tensor]:
+        threads.append(threading.current_thread())
+        return [Tensor("input", "FP32", (1, 3), rows_of(CARS, 1))]
+
+    monkeypatch.setattr(protocol, "tensors_from", spy)
+    asyncio.run(protocol.decode(models.manifests[id(CARS)], question(message, size=message.ByteSize()), SETTINGS))
+    assert (threads == [threading.current_thread()]) is inline
+
+
+@pytest.mark.parametrize("members", ["inputs", "outputs"])
+def test_more_tensors_than_any_model_has_are_refused_by_their_number(models: Models, members: str) -> None:
+    message = pb.ModelInferRequest.FromString({"inputs": b"\x2a\0", "outputs": b"\x32\0"}[members] * 4097)
+    with pytest.raises(InputError, match=f"{members}: at most 4096. Received: 4097"):
+        models.decode(CARS, message)
 
 
 def test_half_precision_comes_raw_alone(models: Models) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import threading
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,38 @@ async def test_what_is_wrong_is_a_message_with_status_400(client: Client) -> Non
     assert answer.json == {
         "error": "inputs: a request has at least one input. Received: none. See the model's metadata."
     }
+
+
+def texts(name: bytes, count: int) -> tuple[bytes, dict[str, str]]:
+    head = b'{"inputs": [{"name": "origin", "datatype": "%b", "shape": [%d], "parameters": {"binary_data_size": %d}}]}'
+    head %= (name, count, 4 * count)
+    return head + bytes(4 * count), {"inference-header-content-length": str(len(head))}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "inline"),
+    [
+        (*texts(b"BYTES", 10_000), True),
+        (*texts(b"BYTES", 20_000), False),
+        (*texts(b"\\u0042YTES", 20_000), False),
+        (*texts(b"INT32", 20_000), True),
+        (*texts(b"INT32", 400_000), False),
+        (b" " * 60_000, {}, False),
+    ],
+    ids=["texts", "many texts", "many texts in disguise", "numbers", "many numbers", "JSON"],
+)
+async def test_the_loop_reads_only_what_takes_no_time(
+    client: Client, body: bytes, headers: dict[str, str], inline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def spy(*_: object) -> None:
+        threads.append(threading.current_thread())
+        raise DecodeError("that is all")
+
+    monkeypatch.setattr(openinference, "read", spy)
+    assert (await client("POST", "/v2/models/cars/infer", body, headers=headers)).status == 400
+    assert (threads == [threading.current_thread()]) is inline
 
 
 SIZES = {"name": "input", "shape": [1, 3], "datatype": "FP32"}

@@ -1,6 +1,7 @@
 """One tensor of the Open Inference Protocol: sizes agree before anything is made of it."""
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,18 @@ def test_raw_numbers_are_a_view_of_what_was_received() -> None:
     body = memoryview(bytes(range(12)))
     tensor = tensor_from_raw("x", "UINT8", [2, 5], body[1:11])
     assert np.shares_memory(tensor.data, np.frombuffer(body, np.uint8))
+
+
+def test_a_shape_of_too_many_axes_is_refused_by_their_number() -> None:
+    class Axes(list[int]):
+        def __len__(self) -> int:
+            return 10**8
+
+        def __iter__(self) -> Iterator[int]:
+            raise AssertionError("nobody is to look at each")
+
+    with pytest.raises(InputError, match="Received: 100000000 numbers"):
+        tensor_from_values("x", "FP32", Axes(), [])
 
 
 def test_bytes_are_framed_by_their_length() -> None:
