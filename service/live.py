@@ -143,7 +143,8 @@ class History:
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._read: dict[Path, tuple[int, int]] = {}
+        # First line of each file, and how far it was read.
+        self._read: dict[Path, tuple[bytes, int]] = {}
         self._parts: dict[Path, dict[int, dict[str, Numbers]]] = {}
         self._switches: dict[str, dict[int, str]] = {}
 
@@ -171,9 +172,10 @@ class History:
         for path in self._directory.glob("live_*.jsonl") if self._directory else ():
             try:
                 with path.open("rb") as file:
-                    inode, offset = self._read.get(path, (0, 0))
-                    if os.fstat(file.fileno()).st_ino != inode:
-                        inode, offset = os.fstat(file.fileno()).st_ino, 0
+                    first, offset = self._read.get(path, (b"", 0))
+                    # A file that was written anew begins with a later slot; its inode may be one that it had before.
+                    if (found := file.readline()) != first:
+                        first, offset = found, 0
                         self._parts[path] = {}
                     file.seek(offset)
                     # The last line may be half written.
@@ -182,7 +184,7 @@ class History:
                 continue
             for line in whole.splitlines():
                 self._take(self._parts[path], orjson.loads(line))
-            self._read[path] = inode, offset + len(whole) + bool(whole)
+            self._read[path] = first, offset + len(whole) + bool(whole)
         for part in self._parts.values():
             for slot in [slot for slot in part if slot < oldest]:
                 del part[slot]

@@ -7,12 +7,15 @@ worker may take and answer; who looks and finds no news has compared one time st
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _PATIENCE_S = 2.0
@@ -69,18 +72,25 @@ class Mailbox:
         return None
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_S)
             stamp = self._stamp_now()
             if stamp == self._stamp:
                 continue
             self._stamp = stamp
-            for number, key, body in await loop.run_in_executor(self._thread, self._open_questions):
-                self._seen = max(self._seen, number)
-                if self._knows(key) and await loop.run_in_executor(self._thread, self._take, number):
-                    reply = json.dumps(self._answer(json.loads(body)))
-                    await loop.run_in_executor(self._thread, self._reply, number, reply)
+            try:
+                await self._look()
+            except sqlite3.Error as error:
+                # Such as a full disk. The next question may be luckier.
+                logger.warning("another worker's question about an answer is not read: %s", error)
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, key, body in await loop.run_in_executor(self._thread, self._open_questions):
+            self._seen = max(self._seen, number)
+            if self._knows(key) and await loop.run_in_executor(self._thread, self._take, number):
+                reply = json.dumps(self._answer(json.loads(body)))
+                await loop.run_in_executor(self._thread, self._reply, number, reply)
 
     def _stamp_now(self) -> int:
         try:

@@ -186,3 +186,22 @@ async def test_any_worker_may_be_told_and_the_one_that_answered_counts(runtime: 
     finally:
         await one.desk.close()
         await other.desk.close()
+
+
+async def test_a_mailbox_that_cannot_be_read_for_a_while_is_looked_at_again(
+    runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = runtime.loader.find("cars")
+    one, other = Worker(tmp_path, served, "one"), Worker(tmp_path, served)
+    mailbox = tmp_path / "questions.sqlite"
+    mailbox.write_bytes(b"no database" * 100)
+    one.desk.start()
+    try:
+        async with asyncio.timeout(10):
+            while "question about an answer is not read" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        mailbox.unlink()
+        assert (await other.tell("one", 21.0))["mean_absolute_error"] == 1
+    finally:
+        await one.desk.close()
+        await other.desk.close()

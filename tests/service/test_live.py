@@ -89,6 +89,19 @@ def test_a_look_reads_on_where_the_last_one_ended_and_leaves_half_a_line(worker:
     assert found["requests_per_s"] == [1 / SLOT_S, 2 / SLOT_S]
 
 
+def test_a_file_that_was_written_anew_is_read_anew_though_its_inode_is_the_same(worker: Worker, tmp_path: Path) -> None:
+    history = History(tmp_path)
+    worker.works(0, [0.001])
+    worker.works(1, [0.001] * 2)
+    assert history.document(["cars"], now=at(1))["models"]["cars"]["slots"] == slots_of(0, 1)
+    worker.works(2, [0.001] * 333)
+    worker.works(3, [0.001] * 4)
+    (file,) = tmp_path.glob("live_*.jsonl")
+    # Without the first line, the others lie where none began before.
+    file.write_bytes(file.read_bytes().partition(b"\n")[2])
+    assert history.document(["cars"], now=at(3))["models"]["cars"]["slots"] == slots_of(1, 2, 3)
+
+
 def test_only_the_slots_from_the_one_that_is_asked_for_are_told(worker: Worker, tmp_path: Path) -> None:
     for slot in range(4):
         worker.works(slot, [0.001])
