@@ -15,10 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from service.errors import NotReadyError
+
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _PATIENCE_S = 2.0
+# Each that waits looks for its reply again and again; twice as many are more than the thread keeps up with.
+_MOST_QUESTIONS = 64
 _TABLE = """
 CREATE TABLE IF NOT EXISTS questions (
     number INTEGER PRIMARY KEY AUTOINCREMENT, asker TEXT, key TEXT, body TEXT, taker TEXT, reply TEXT
@@ -45,6 +49,7 @@ class Mailbox:
         self._task: asyncio.Task[None] | None = None
         self._stamp = 0
         self._seen = 0
+        self._asking = 0
 
     def start(self) -> None:
         """Begin to look for questions; returns at once."""
@@ -59,7 +64,20 @@ class Mailbox:
         self._thread.shutdown(wait=False)
 
     async def ask(self, key: str, body: Reply) -> Reply | None:
-        """What another worker replies, or None where none can."""
+        """What another worker replies, or None where none can.
+
+        Raises:
+            NotReadyError: Too many questions wait for a reply.
+        """
+        if self._asking >= _MOST_QUESTIONS:
+            raise NotReadyError("Too much feedback waits for other workers. Send less at once, or try again later.")
+        self._asking += 1
+        try:
+            return await self._ask(key, body)
+        finally:
+            self._asking -= 1
+
+    async def _ask(self, key: str, body: Reply) -> Reply | None:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(self._thread, self._put, key, json.dumps(body))
         deadline = loop.time() + _PATIENCE_S

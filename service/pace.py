@@ -4,6 +4,8 @@ from math import ceil
 
 # About ten batches decide.
 _WEIGHT = 0.1
+# A batch that took more than so many times as long was held up by the machine, which the next one may not be.
+_MOST = 4.0
 
 
 class Pace:
@@ -31,5 +33,5 @@ class Pace:
     def took(self, rows: int, seconds: float) -> None:
         """Take in one batch."""
         really = seconds / (rows * self._row_s + self._batch_s)
-        self._factor += _WEIGHT * (really - self._factor)
+        self._factor += _WEIGHT * (min(really, _MOST * self._factor) - self._factor)
         self.full_row_s = self._factor * (self._row_s + self._batch_s / self._batch_rows)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from models.errors import ConflictError, InputError
 from models.task import Task
-from service.errors import NoAnswerError
+from service.errors import NoAnswerError, NotReadyError
 from service.feedback import FeedbackDesk
 from service.metrics import Metrics
 from service.protocols import native
@@ -186,6 +186,27 @@ async def test_any_worker_may_be_told_and_the_one_that_answered_counts(runtime: 
     finally:
         await one.desk.close()
         await other.desk.close()
+
+
+async def test_only_so_much_feedback_waits_for_other_workers(runtime: Runtime, tmp_path: Path) -> None:
+    alone = Worker(tmp_path, runtime.loader.find("cars"))
+    waiting = [asyncio.create_task(alone.tell(f"nobody's {i}", 21.0)) for i in range(65)]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {waiting[-1]}
+        with pytest.raises(NotReadyError, match="Too much feedback"):
+            await waiting[-1]
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        # There is room again: what is refused is so at once.
+        waiting.append(asyncio.create_task(alone.tell("nobody's", 21.0)))
+        await asyncio.sleep(0.01)
+        assert not waiting[-1].done()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await alone.desk.close()
 
 
 async def test_a_mailbox_that_cannot_be_read_for_a_while_is_looked_at_again(
