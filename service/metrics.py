@@ -219,8 +219,12 @@ class Metrics:
             model.flush()
 
     def render(self) -> tuple[bytes, str]:
-        """The exposition of all workers and its content type."""
+        """The exposition of all workers and its content type, with what was recorded up to now."""
         self.flush()
+        return self.expose()
+
+    def expose(self) -> tuple[bytes, str]:
+        """The same without what is not flushed yet; takes tens of milliseconds, so call it in a thread."""
         with self._all_workers() as registry:
             return self._client.generate_latest(registry), self._client.CONTENT_TYPE_LATEST
 

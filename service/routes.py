@@ -189,9 +189,14 @@ def build_routes(runtime: Runtime) -> Starlette:
         }
         return json_response(document, 200 if runtime.ready else 503)
 
-    def metrics(_: Request) -> Response:
-        runtime.measure()
-        body, content_type = runtime.metrics.render()
+    scraping = asyncio.Lock()
+
+    async def metrics(_: Request) -> Response:
+        async with scraping:
+            runtime.measure()
+            # Here, where requests record too.
+            runtime.metrics.flush()
+            body, content_type = await asyncio.to_thread(runtime.metrics.expose)
         return Response(body, headers={"content-type": content_type})
 
     def models(_: Request) -> Response:
@@ -251,7 +256,7 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/livez", quick(livez)),
             Route("/healthz", quick(livez)),
             Route("/readyz", quick(readyz)),
-            Route("/metrics", quick(metrics)),
+            Route("/metrics", metrics),
             Route("/models", quick(models)),
             Route(_MODEL_ROUTE, quick(model)),
             Route(_COMPARE_ROUTE, compare),

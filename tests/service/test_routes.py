@@ -1,9 +1,13 @@
 """Health, metrics, what is served, and the documentation."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import prometheus_client
 import pytest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from models.bundle import ONNX
 from models.store import Store
@@ -138,6 +142,21 @@ async def test_these_routes_are_read_only(client: Client, path: str) -> None:
     assert "GET" in answer.headers["allow"]
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["request_id"] == answer.headers["x-request-id"] != "-"
+
+
+async def test_a_scrape_does_not_hold_up_the_loop(client: Client, runtime: Runtime) -> None:
+    threads: list[threading.Thread] = []
+
+    class Spy(Collector):
+        def collect(self) -> Iterator[Metric]:
+            threads.append(threading.current_thread())
+            yield from ()
+
+    runtime.metrics._registry.register(Spy())
+    threads.clear()
+    assert (await client("GET", "/metrics")).status == 200
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, runtime: Runtime) -> None:
