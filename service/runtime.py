@@ -118,4 +118,6 @@ class Runtime:
             self.vitals.measure(loop.time() - due)
             self.measure()
             self.metrics.flush()
-            self.live.record({name: served.manifest.version for name, served in self.loader.served.items()})
+            versions = {name: served.manifest.version for name, served in self.loader.served.items()}
+            # It looks at every metric and writes a file: milliseconds.
+            await asyncio.to_thread(self.live.record, versions)

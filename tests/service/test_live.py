@@ -1,13 +1,16 @@
 """The last ten minutes: what each worker writes, and the sum that any of them tells."""
 
+import asyncio
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from service.live import _LATE_SLOTS, SLOT_S, SLOTS, History, LiveRecorder
 from service.metrics import Metrics
+from service.runtime import Runtime
 
 START = 1_000_000 * SLOT_S
 BEGAN = {"cars": "one"}
@@ -161,3 +164,12 @@ def test_outside_of_a_server_there_is_no_history(tmp_path: Path) -> None:
     document = History(None).document(["cars"])
     assert document["models"]["cars"]["slots"] == []
     assert json.dumps(document)
+
+
+async def test_the_loop_does_not_wait_for_the_history(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(runtime.live, "record", lambda _: threads.append(threading.current_thread()))
+    async with asyncio.timeout(10):
+        while not threads:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert threading.current_thread() not in threads
