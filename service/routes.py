@@ -189,14 +189,11 @@ def build_routes(runtime: Runtime) -> Starlette:
         }
         return json_response(document, 200 if runtime.ready else 503)
 
-    scraping = asyncio.Lock()
-
     async def metrics(_: Request) -> Response:
-        async with scraping:
-            runtime.measure()
-            # Here, where requests record too.
-            runtime.metrics.flush()
-            body, content_type = await asyncio.to_thread(runtime.metrics.expose)
+        runtime.measure()
+        # Here, where requests record too.
+        runtime.metrics.flush()
+        body, content_type = await runtime.beside(runtime.metrics.expose)
         return Response(body, headers={"content-type": content_type})
 
     def models(_: Request) -> Response:

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from models.store import Store
 from service.capture import Capture
@@ -17,6 +20,8 @@ from service.settings import Settings
 from service.vitals import Gpus, Vitals
 
 logger = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
 
 # Other workers' numbers are at most this old in a scrape. Seconds.
 _FLUSH_S = 0.5
@@ -52,6 +57,9 @@ class Runtime:
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
+    _watching: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="watching"), repr=False
+    )
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
@@ -92,6 +100,7 @@ class Runtime:
             self._flusher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
+        self._watching.shutdown(wait=False)
         self.measure()
         self.metrics.flush()
         if self.observer is not None:
@@ -101,6 +110,10 @@ class Runtime:
     def ready(self) -> bool:
         """Whether new requests should come here: open, loaded, at least one model served, not draining."""
         return not self.opening and self.loader.ready and bool(self.loader.served) and not self.draining
+
+    async def beside(self, work: Callable[..., Done], *arguments: object) -> Done:
+        """What ``work`` gives, in a thread for the watching alone: large bodies may keep asyncio's own threads busy."""
+        return await asyncio.get_running_loop().run_in_executor(self._watching, work, *arguments)
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -120,4 +133,4 @@ class Runtime:
             self.metrics.flush()
             versions = {name: served.manifest.version for name, served in self.loader.served.items()}
             # It looks at every metric and writes a file: milliseconds.
-            await asyncio.to_thread(self.live.record, versions)
+            await self.beside(self.live.record, versions)

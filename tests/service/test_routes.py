@@ -1,5 +1,6 @@
 """Health, metrics, what is served, and the documentation."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,17 @@ async def test_a_scrape_does_not_hold_up_the_loop(client: Client, runtime: Runti
     assert (await client("GET", "/metrics")).status == 200
     assert threads
     assert threading.current_thread() not in threads
+
+
+async def test_a_scrape_does_not_wait_for_the_decoding_of_large_bodies(client: Client) -> None:
+    done = threading.Event()
+    decoding = [asyncio.create_task(asyncio.to_thread(done.wait, 20)) for _ in range(100)]
+    try:
+        async with asyncio.timeout(10):
+            assert (await client("GET", "/metrics")).status == 200
+    finally:
+        done.set()
+        await asyncio.gather(*decoding)
 
 
 async def test_metrics_are_in_the_text_format_and_up_to_date(client: Client, runtime: Runtime) -> None:
