@@ -55,6 +55,7 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> "App":
         """The application of one worker process."""
+        from service.bounded import Limits
         from service.fast_lane import open_fast_lane
         from service.gateway import App, Gateway
         from service.routes import build_routes
@@ -69,7 +70,7 @@ class FrontDoorService(Service[Any]):
         runtime.loader.prepare()
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
         if settings.fast_lane:
-            open_fast_lane(gateway)
+            open_fast_lane(gateway, Limits(settings.receive_s, settings.max_head_bytes))
         return gateway
 
     @property

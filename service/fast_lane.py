@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Final
 
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from service.bounded import DEFAULT, BoundedProtocol, Limits
 from service.gateway import Gateway, Request
 from service.protocols import native
 from service.protocols.base import HttpProtocol, Response
@@ -49,16 +50,17 @@ class _Exchange:
             self.on_leave()
 
 
-class FastLane(HttpToolsProtocol):
+class FastLane(BoundedProtocol):
     """One connection.
 
     Args:
         gateway: Answers predictions.
+        limits: What a client may take.
         arguments: As `HttpToolsProtocol` takes them.
     """
 
-    def __init__(self, gateway: Gateway, /, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, gateway: Gateway, /, limits: Limits = DEFAULT, **arguments: Any) -> None:
+        super().__init__(limits, **arguments)
         self._gateway = gateway
         # The request that the parser is in, where it is on the fast lane, and how it is to be answered.
         self._exchange: _Exchange | None = None
@@ -71,6 +73,7 @@ class FastLane(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins; its scope is made where uvicorn's way turns out to be its own."""
+        self.begun()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -89,6 +92,7 @@ class FastLane(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the lane."""
+        self.head_completed()
         protocol = self._fast()
         if protocol is not None:
             self._protocol = protocol
@@ -118,6 +122,7 @@ class FastLane(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self.body_came(len(body))
         if self._exchange is None:
             super().on_body(body)
         else:
@@ -125,9 +130,13 @@ class FastLane(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
+        self.completed()
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
+            if self.cycle.response_complete:
+                # It was answered before its body had come.
+                self._begin_idle()
             return
         self._exchange = None
         chunks = exchange.chunks
@@ -186,6 +195,9 @@ class FastLane(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        self._begin_idle()
+
+    def _begin_idle(self) -> None:
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._look_again_in(self.timeout_keep_alive)
@@ -211,10 +223,10 @@ class FastLane(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
 
 
-def open_fast_lane(gateway: Gateway) -> None:
-    """Let the uvicorn server that is made next in this process use the fast lane.
+def open_fast_lane(gateway: Gateway, limits: Limits) -> None:
+    """Let the uvicorn server that is made next in this process use the fast lane, and its limits.
 
     uvicorn looks its protocols up in this table; there is no other way to hand one to the server that BentoML makes.
     tests/service/test_bentoml_contract.py pins it.
     """
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(FastLane, gateway)  # type: ignore[assignment]
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(FastLane, gateway, limits=limits)  # type: ignore[assignment]

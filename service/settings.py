@@ -49,6 +49,8 @@ class Settings(BaseSettings):
         max_queue_s: Longest wait that is expected of a request; more are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
         max_body_bytes: Request body; larger ones are refused with 413.
+        max_head_bytes: What of a request is no body, such as its headers; larger ones are refused with 431.
+        receive_s: Longest time from a request's first byte to its last; later it gets 408. Seconds.
         max_picture_pixels: Width times height of one picture.
         fast_lane: Whether small predictions go past uvicorn's general way of a request.
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
@@ -96,6 +98,8 @@ class Settings(BaseSettings):
     max_queue_s: float = Field(default=2.0, gt=0, le=3600)
     max_request_rows: int = Field(default=1024, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
+    max_head_bytes: int = Field(default=64 * 1024, ge=1024, le=16 * 1024 * 1024)
+    receive_s: float = Field(default=60.0, gt=0, le=3600)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
     fast_lane: bool = True
     inline_ms: float = Field(default=2.0, ge=0, le=1000)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from service.bounded import DEFAULT, Limits
 from service.fast_lane import FastLane
 from service.gateway import Request
 from service.protocols import native
@@ -92,8 +93,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def serving(gateway: FakeGateway, *, lane: bool = True, keep_alive: int = 5) -> AsyncIterator[Served]:
-    protocol: Any = partial(FastLane, gateway) if lane else "httptools"
+async def serving(
+    gateway: FakeGateway, *, lane: bool = True, keep_alive: int = 5, limits: Limits = DEFAULT
+) -> AsyncIterator[Served]:
+    protocol: Any = partial(FastLane, gateway, limits=limits) if lane else "httptools"
     config = uvicorn.Config(
         gateway,
         port=0,

@@ -1,0 +1,143 @@
+"""HTTP connections that end when a client takes too long, or too much, for what is no body.
+
+uvicorn waits without end for the rest of a request, and for a first one, and keeps headers, trailers and chunk
+extensions of any length. Bodies are counted where they are read (`Gateway`, `service.bodies`).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# Bytes of chunk sizes and line ends that a byte of body may come with: one-byte chunks have five.
+_FRAMING_A_BYTE = 8
+# Requests on one connection that may wait for the answer to an earlier one: 18 bytes there are kilobytes here.
+_MAX_PIPELINE = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may take.
+
+    Attributes:
+        receive_s: Longest time from a request's first byte to its last, and of a connection without any. Seconds.
+        head_bytes: Most bytes of a request that are no body. One read of the socket may come on top.
+    """
+
+    receive_s: float = 60.0
+    head_bytes: int = 64 * 1024
+
+
+DEFAULT = Limits()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        limits: When it ends.
+        arguments: As `HttpToolsProtocol` takes them.
+    """
+
+    def __init__(self, limits: Limits, /, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._limits = limits
+        # Since when the rest of a request has been missing; 0 where none is. By the loop's clock.
+        self._missing_since = 0.0
+        self._missing_task: asyncio.TimerHandle | None = None
+        self._complete = False
+        self._head_complete = False
+        self._overhead = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there, and a request is missing."""
+        super().connection_made(transport)
+        self._begin_missing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        if self._missing_task is not None:
+            self._missing_task.cancel()
+            self._missing_task = None
+
+    def data_received(self, data: bytes) -> None:
+        """What came in; afterwards a request may be incomplete."""
+        self._complete = False
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._complete or self.transport.is_closing():
+            return
+        if self._overhead > self._limits.head_bytes:
+            self._refuse(431, "The request's headers, or the framing of its body, are too large.")
+        elif not self._missing_since:
+            self._begin_missing()
+
+    def begun(self) -> None:
+        """The parser is at a request's first byte."""
+        self._complete = self._head_complete = False
+
+    def head_completed(self) -> None:
+        """The parser is behind a request's headers.
+
+        Raises:
+            ValueError: Too many requests wait on this connection, which is closed; ends the parsing.
+        """
+        self._head_complete = True
+        if len(self.pipeline) > _MAX_PIPELINE:
+            self.transport.close()
+            raise ValueError("too many requests wait")
+
+    def body_came(self, size: int) -> None:
+        """So many bytes were of a body, each of which may come with some that are not."""
+        self._overhead -= size * (1 + _FRAMING_A_BYTE)
+
+    def completed(self) -> None:
+        """The parser is behind a request's last byte."""
+        self._complete, self._head_complete = True, False
+        self._missing_since = 0.0
+        self._overhead = 0
+
+    def _begin_missing(self) -> None:
+        self._missing_since = self.loop.time()
+        if self._missing_task is None:
+            self._missing_task = self.loop.call_later(self._limits.receive_s, self._look_for_missing)
+
+    def _look_for_missing(self) -> None:
+        """Close a connection whose request has been incomplete for as long as it may be."""
+        self._missing_task = None
+        if not self._missing_since or self.transport.is_closing():
+            return  # The next incomplete request begins anew.
+        if self.flow.read_paused or self._answers_an_earlier_one():
+            # It is us for whom the client waits.
+            self._begin_missing()
+            return
+        left = self._missing_since + self._limits.receive_s - self.loop.time()
+        if left > 0:
+            self._missing_task = self.loop.call_later(left, self._look_for_missing)
+        elif self._overhead or self.cycle is not None:
+            self._refuse(408, f"The request was not complete within {self._limits.receive_s:g} s.")
+        else:
+            # Nothing came: a browser's connection in reserve, which expects no answer.
+            self.transport.close()
+
+    def _answers_an_earlier_one(self) -> bool:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return bool(self.pipeline) or (busy and not self._head_complete)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Say why where no answer was begun, and close."""
+        begun = self._head_complete and (self.cycle.response_complete or getattr(self.cycle, "response_started", False))
+        if not begun and not self._answers_an_earlier_one():
+            body = reason.encode()
+            self.transport.write(
+                b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (STATUS_LINE[status], len(body), body)
+            )
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, unless the connection is closing already."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)

@@ -1,0 +1,132 @@
+"""Clients that take too long or too much are refused; those that take what they need are not."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from service.bounded import Limits
+from service.gateway import Request
+from service.protocols.base import Response
+from tests.service.test_fast_lane import FakeGateway, post, serving, until
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEADS = {
+    "one header": b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+    "many headers": b"GET / HTTP/1.1\r\nHost: a\r\n",
+    "path": b"GET /",
+    "chunk extension": CHUNKED % b"/" + b"1;",
+    "trailers": CHUNKED % b"/" + b"1\r\nx\r\n0\r\n",
+    "no request at all": b"",
+}
+PIECES = {"many headers": b"a: b\r\n", "trailers": b"a: b\r\n", "no request at all": b"\r\n"}
+
+
+@pytest.mark.parametrize("name", HEADS)
+async def test_what_is_no_body_has_an_end(name: str) -> None:
+    piece = PIECES.get(name, b"a") * 500
+    async with (
+        serving(FakeGateway(), limits=Limits(head_bytes=10_000)) as served,
+        served.connection() as (reader, writer),
+    ):
+        answer = b""
+        # Until it closes: what it does not read any more may reset the connection, and take the answer with it.
+        with suppress(ConnectionError):
+            writer.write(HEADS[name])
+            while not (reader.at_eof() or answer):
+                writer.write(piece)
+                await writer.drain()
+                with suppress(TimeoutError):
+                    answer = await asyncio.wait_for(reader.read(1000), 0.02)
+        assert answer[:13] in {b"", b"HTTP/1.1 431 "}
+        await until(lambda: not served.server.server_state.connections)
+
+
+async def test_a_body_in_tiny_chunks_may_have_any_number_of_them() -> None:
+    async with serving(FakeGateway(), limits=Limits(head_bytes=1000)) as served:
+        tiny = b"1\r\n2\r\n" * 1000
+        answer = await served.exchange(CHUNKED % b"/predict/cars", *[tiny] * 20, b"0\r\n\r\n")
+    assert b"POST /predict/cars? 20000 " in answer
+
+
+async def test_a_body_of_either_lane_is_no_head() -> None:
+    async with serving(FakeGateway(), limits=Limits(head_bytes=1000)) as served:
+        for size in (60_000, 300_000):
+            whole = post(b"1" * size)
+            assert b"POST /predict/cars? %d " % size in await served.exchange(whole[:5000], whole[5000:])
+
+
+INCOMPLETE = {
+    "head": b"POST /predict/cars HTTP/1.1\r\nHost: a\r\n",
+    "body of the fast lane": post(b"[7]")[:-1],
+    "large body": post(b"1" * 100_000)[:-1],
+    "chunks": CHUNKED % b"/predict/cars" + b"1\r\nx\r\n",
+}
+
+
+@pytest.mark.parametrize("before", [b"", post(b"[7]")], ids=["first", "second"])
+@pytest.mark.parametrize("name", INCOMPLETE)
+async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, before: bytes) -> None:
+    async with serving(FakeGateway(), limits=Limits(receive_s=0.2)) as served, served.connection() as (reader, writer):
+        writer.write(before)
+        if before:
+            assert (await asyncio.wait_for(reader.read(1000), 5)).startswith(b"HTTP/1.1 200 ")
+        writer.write(INCOMPLETE[name])
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_connection_without_a_request_is_closed_without_a_word() -> None:
+    async with serving(FakeGateway(), limits=Limits(receive_s=0.1)) as served, served.connection() as (reader, _):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_line_ends_after_an_answer_keep_no_connection_open() -> None:
+    async with serving(FakeGateway(), limits=Limits(receive_s=0.1)) as served, served.connection() as (reader, writer):
+        writer.write(post())
+        assert await asyncio.wait_for(reader.read(1000), 5)
+        writer.write(b"\r\n")
+        assert b"200 OK" not in await asyncio.wait_for(reader.read(), 5)
+
+
+async def test_an_answer_that_takes_longer_than_a_request_may_is_waited_for() -> None:
+    async def reply(_: Request) -> Response:
+        await asyncio.sleep(0.3)
+        return 200, [(b"content-length", b"2")], b"ok"
+
+    limits = Limits(receive_s=0.05)
+    async with serving(FakeGateway(reply), limits=limits) as served, served.connection() as (reader, writer):
+        # The second one is incomplete all the while.
+        writer.write(post() + post()[:-1])
+        answers = await asyncio.wait_for(reader.read(), 5)
+    first, second = answers.split(b"ok")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert second.startswith(b"HTTP/1.1 408 ") or second == b""
+
+
+async def test_a_connection_whose_answer_came_before_its_body_is_idle_afterwards() -> None:
+    async def early(_: Request) -> Response:
+        return 404, [(b"content-length", b"0")], b""
+
+    async with serving(FakeGateway(early), keep_alive=1) as served, served.connection() as (reader, writer):
+        whole = post(b"1" * 100_000)
+        writer.write(whole[:1000])
+        assert (await asyncio.wait_for(reader.read(1000), 5)).startswith(b"HTTP/1.1 404 ")
+        writer.write(whole[1000:])
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_more_requests_than_may_wait_on_a_connection_close_it() -> None:
+    gate = asyncio.Event()
+
+    async def reply(_: Request) -> Response:
+        await gate.wait()
+        return 200, [(b"content-length", b"0")], b""
+
+    async with serving(FakeGateway(reply)) as served, served.connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        try:
+            # What it did not read may reset the connection.
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+        finally:
+            gate.set()
