@@ -1,7 +1,9 @@
 """A whole service without a server: runtime, gateway and routes, driven as an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +25,22 @@ async def bentoml_stub(scope: Any, receive: Any, send: Any) -> None:
 
 def client_of(runtime: Runtime) -> Client:
     return Client(Gateway(runtime, build_routes(runtime), bentoml_stub))
+
+
+@pytest.fixture(autouse=True)
+def own_process_settings() -> Iterator[None]:
+    """What a worker sets for its whole process, making its application, is no business of the next test."""
+    loggers = [logging.getLogger(name) for name in ("service", "models", "python_multipart")]
+    before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    formats = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
+    switch = sys.getswitchinterval()
+    yield
+    for logger, handlers, propagate, level in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    for handler, formatter in formats:
+        handler.setFormatter(formatter)
+    sys.setswitchinterval(switch)
 
 
 @pytest.fixture
