@@ -20,7 +20,7 @@ from models.errors import EngineError
 logger = logging.getLogger(__name__)
 
 Tap = Callable[[NDArray[Any], NDArray[np.float32], float], None]
-"""Called with rows, outputs and the engine's seconds of each run that succeeded, in the thread that it ran in."""
+"""Called with rows, outputs, all of them finite, and the engine's seconds of each run, in the thread that it ran in."""
 Taps = tuple[Tap, ...]
 
 
@@ -101,9 +101,15 @@ def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception
             return EngineError(f"{name}: {len(rows)} rows went in, {len(outputs)} came out.")
     except Exception as error:
         return error
-    for tap in taps:
-        tap(rows, outputs, perf_counter() - started)
+    seconds = perf_counter() - started
     all_finite = bool(np.isfinite(outputs).all())
+    if not all_finite:
+        # Such an answer reaches nobody.
+        finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+        taps = taps if finite.any() else ()
+        rows = rows[finite]
+    for tap in taps:
+        tap(rows, outputs if all_finite else outputs[finite], seconds)
     start = 0
     for piece in pieces:
         piece.outputs = outputs[start : start + len(piece.rows)]

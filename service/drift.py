@@ -103,7 +103,7 @@ class Monitor:
         self.report = self._look()
 
     def offer(self, rows: NDArray[Any], outputs: NDArray[np.float32], _: float) -> None:
-        """Called after each batch, on the loop or in an engine's thread."""
+        """Called after each batch, on the loop or in an engine's thread, with outputs that are finite."""
         if self._room > 0:
             self._room -= len(rows)
             self._waiting.append((rows, outputs))
@@ -147,11 +147,6 @@ class Monitor:
         self._weight = self._square = 0.0
 
     def _count(self, rows: NDArray[Any], outputs: NDArray[np.float32]) -> None:
-        # Such an answer reaches nobody.
-        finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
-        rows, outputs = rows[finite], outputs[finite]
-        if not len(rows):
-            return
         weights = self._fade ** np.arange(len(rows) - 1, -1, -1)
         fade = self._fade ** len(rows)
         self._rows += len(rows)

@@ -64,6 +64,18 @@ async def test_a_split_request_with_a_bad_row_fails_once_and_its_rest_is_not_com
     assert [4, 5] not in engine.batches
 
 
+async def test_what_looks_on_sees_only_rows_that_are_answered() -> None:
+    def some_bad(rows: Rows) -> Rows:
+        return np.where(rows > 5, np.nan, rows * 2)
+
+    batcher = batcher_of(FakeEngine(some_bad))
+    seen: list[tuple[list[float], list[float]]] = []
+    batcher.taps = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
+    await answers(batcher, rows(1), rows(6), rows(2))
+    await answers(batcher, rows(7))
+    assert seen == [([1, 2], [2, 4])]
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 async def test_an_answer_that_is_not_finite_fails_its_owner_alone(number: float) -> None:
     def broken(batch: Rows) -> Rows:

@@ -190,15 +190,6 @@ def test_rows_counted_in_parts_say_the_same_as_rows_counted_at_once(tmp_path: Pa
         assert (one.name, one.psi, one.now) == (other.name, pytest.approx(other.psi), pytest.approx(other.now))
 
 
-def test_answers_that_are_no_numbers_are_left_out(cars: Bundle) -> None:
-    monitor = Monitor(cars, Settings())
-    outputs = run_offline(cars, rows := rows_of(CARS, 10))
-    outputs[:4, 0] = np.nan
-    monitor.offer(rows, outputs, 0.0)
-    monitor.turn()
-    assert monitor.report.rows == 6
-
-
 def test_a_bundle_without_reference_statistics_is_not_watched_and_neither_is_one_that_nobody_wants_to(
     tmp_path: Path, cars: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
