@@ -1,7 +1,9 @@
 """The same row gets the same bits alone and at any place of any batch."""
 
+import time
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,20 @@ def uneven(multiple: int) -> Callable[[Rows], NDArray[np.float32]]:
 def test_the_multiple_of_a_graph_that_rounds_its_last_rows_otherwise_is_found(multiple: int) -> None:
     samples = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     assert row_multiple(uneven(multiple), samples) == multiple
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_the_multiple_is_found_though_the_machine_is_busy_with_something_else(call: int) -> None:
+    samples = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    calls = count()
+
+    def run(rows: Rows) -> NDArray[np.float32]:
+        if next(calls) == call:
+            time.sleep(0.05)
+        # Few rows are at the edge of another rounding.
+        return np.where(rows[:, :1] < 0, uneven(4)(rows), rows)
+
+    assert row_multiple(run, samples) == 4
 
 
 def test_a_graph_that_no_multiple_helps_is_left_as_it_is() -> None:
