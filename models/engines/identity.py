@@ -27,8 +27,8 @@ _BUDGET_S = 0.025
 def row_multiple(run: Run, samples: NDArray[Any]) -> int:
     """Least of `MULTIPLES` to which batches are to be padded so that a row has the same outputs, bit for bit, in any.
 
-    It is found by trying, in about `_BUDGET_S` of CPU time: slow graphs are tried with fewer rows. Workers that had to wait
-    on a busy machine find the same. 1 where no multiple helps.
+    It is found by trying, in about `_BUDGET_S` of CPU time, so that a busy machine changes nothing: slow graphs are
+    tried with fewer rows. 1 where no multiple helps.
 
     Args:
         run: Outputs ``(n, *output_shape)`` for rows ``(n, *input_shape)``.
