@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 # Bytes of chunk sizes and line ends that a byte of body may come with: one-byte chunks have five.
 _FRAMING_A_BYTE = 8
@@ -49,6 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._complete = False
         self._head_complete = False
         self._overhead = 0
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, and a request is missing."""
@@ -61,15 +62,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._missing_task is not None:
             self._missing_task.cancel()
             self._missing_task = None
+        self._give_up_answering()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """What came in; afterwards a request may be incomplete."""
         self._complete = False
         self._overhead += len(data)
         super().data_received(data)
-        if self._complete or self.transport.is_closing():
+        if self.transport.is_closing():
+            self._give_up_answering()
+        elif self._complete:
             return
-        if self._overhead > self._limits.head_bytes:
+        elif self._overhead > self._limits.head_bytes:
             self._refuse(431, "The request's headers, or the framing of its body, are too large.")
         elif not self._missing_since:
             self._begin_missing()
@@ -136,6 +144,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 % (STATUS_LINE[status], len(body), body)
             )
         self.transport.close()
+        self._give_up_answering()
+
+    def _give_up_answering(self) -> None:
+        """Write no answer to a closed socket: uvicorn tells only the newest request, and a turn of the loop late."""
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed, unless the connection is closing already."""
