@@ -9,6 +9,8 @@ from service.metrics import Metrics
 _SCHEMA = "schema"
 # The last step of a path: a name after a dot, or a place in a list.
 _LAST = re.compile(r"(?:\.([^.\[\]]+)|\[(\d+)\])$")
+# The value of a row in a column: weight[3], inputs.weight[3].
+_IN_COLUMN = re.compile(r"(?:inputs\.)?([^.\[\]]+)\[\d+\]")
 
 
 def count_refused_value(metrics: Metrics, model: str, task: Task, error: InputError) -> None:
@@ -34,12 +36,15 @@ def feature_of(task: Task, path: str) -> tuple[str | None, bool]:
         None for what is no single value. Only names that the schema has: what comes from outside makes no series.
     """
     last = _LAST.search(path)
-    if last is None:
+    if last is None or "[" not in path:
         return None, False
     name, place = last[1], int(last[2] or 0)
     if isinstance(task, ImageClassification):
         return "pixel_intensity", False
     if isinstance(task, Records):
+        column = _IN_COLUMN.fullmatch(path)
+        if column is not None and column[1] in task.names:
+            name = column[1]
         if name is not None:
             found = next((field for field in task.fields if field.name == name), None)
         else:
