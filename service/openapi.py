@@ -195,7 +195,7 @@ def openapi_document(
                 "requestBody": {"required": True, "content": {"application/json": {"schema": generic}}},
                 "responses": {
                     "200": _reply("The same answer as POST /predict/{model}.", obj),
-                    "400": {"description": "As BentoML reports errors."},
+                    **{status: {"description": "As BentoML reports errors."} for status in _PREDICT},
                 },
             }
         },

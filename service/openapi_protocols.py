@@ -32,6 +32,13 @@ def _describe(text: str, *names: str, errors: tuple[str, ...] = ()) -> dict[str,
     return _with(names, {"get": {"summary": text, "responses": _responses(text, _OBJECT, *errors)}})
 
 
+def _ready(text: str, *names: str, errors: tuple[str, ...]) -> dict[str, Any]:
+    """A question whose answer has the same form whatever its status."""
+    schema = {"type": "object", "properties": {"name": _TEXT, "ready": {"type": "boolean"}}, "required": ["ready"]}
+    refusals = {status: {"description": _STATUS[status], "content": _json(schema)} for status in errors}
+    return _with(names, {"get": {"summary": text, "responses": _responses(text, schema) | refusals}})
+
+
 def _predict(text: str, names: tuple[str, ...], body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     operation = {
         "summary": text,
@@ -79,7 +86,7 @@ def _open_inference() -> dict[str, Any]:
     paths: dict[str, Any] = {
         "/v2": _describe("Open Inference Protocol: the server"),
         "/v2/health/live": _describe("Open Inference Protocol: the process is alive"),
-        "/v2/health/ready": _describe("Open Inference Protocol: ready for requests", errors=("503",)),
+        "/v2/health/ready": _ready("Open Inference Protocol: ready for requests", errors=("503",)),
         "/v2/models/stats": _describe("Open Inference Protocol: what each loaded version has done in this worker"),
         "/v2/repository/index": {
             "post": {
@@ -93,7 +100,7 @@ def _open_inference() -> dict[str, Any]:
         paths |= {
             f"{prefix}/infer": _predict("Open Inference Protocol: predict", names, request, answer),
             prefix: _describe("Open Inference Protocol: a model's tensors", *names, errors=("404", "503")),
-            f"{prefix}/ready": _describe("Open Inference Protocol: can it answer", *names, errors=("404", "503")),
+            f"{prefix}/ready": _ready("Open Inference Protocol: can it answer", *names, errors=("404", "503")),
             f"{prefix}/config": _describe("Open Inference Protocol: its configuration", *names, errors=("404", "503")),
             f"{prefix}/stats": _describe("Open Inference Protocol: what it has done", *names, errors=("404", "503")),
         }

@@ -122,6 +122,20 @@ async def test_a_problem_is_as_the_document_says(client: Client) -> None:
         jsonschema.validate(answer.json, schema, jsonschema.Draft202012Validator)
 
 
+@pytest.mark.parametrize("path", ["/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready"])
+async def test_a_model_that_is_not_ready_is_described_as_it_is_answered(client: Client, path: str) -> None:
+    document = (await client("GET", "/openapi.json")).json
+    answer = await client("GET", path.format(model="trains", version="20260102-030405-0123abcd"))
+    schema = document["paths"][path]["get"]["responses"][str(answer.status)]["content"]["application/json"]["schema"]
+    jsonschema.validate(answer.json, schema, jsonschema.Draft202012Validator)
+    assert answer.status == 404
+
+
+def test_bentomls_route_may_answer_with_every_status_of_a_prediction() -> None:
+    paths = openapi_document([])["paths"]
+    assert {"400", "401", "404", "413", "422", "429", "500", "503"} <= set(paths["/predict"]["post"]["responses"])
+
+
 PIXELS = rows_of(IMAGE, 1)[0, :, :, 0].tolist()
 
 
