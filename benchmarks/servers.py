@@ -147,7 +147,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     # Triton leaves its shared memory when it is killed; its name begins as triton_server.py says.
-    for left in Path("/dev/shm").glob(f"peer{process.pid}-*"):  # noqa: S108
+    for left in Path("/dev/shm").glob(f"peer{process.pid}-*"):  # noqa: S108 - what it made itself
         left.unlink(missing_ok=True)
 
 

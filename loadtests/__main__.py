@@ -69,7 +69,7 @@ def main() -> int:
             *(("--processes", str(options.processes)) if options.processes > 1 else ()),
             *options.locust,
         ]
-        return subprocess.run(command_line, check=False).returncode  # noqa: S603
+        return subprocess.run(command_line, check=False).returncode  # noqa: S603 - no shell
 
 
 if __name__ == "__main__":

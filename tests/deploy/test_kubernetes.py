@@ -136,7 +136,7 @@ def test_what_is_written_lies_on_volumes(pod: dict[str, Any]) -> None:
     assert not volumes
     (home,) = values("VOLUME")
     assert mounts[home]["persistentVolumeClaim"]["claimName"] == of_kind("PersistentVolumeClaim")["metadata"]["name"]
-    assert "emptyDir" in mounts["/tmp"]  # noqa: S108
+    assert "emptyDir" in mounts["/tmp"]  # noqa: S108 - no file is made
     if container["name"] != "retrain":
         assert "emptyDir" in mounts[f"{home}/run"], "pods on one volume would mix their metrics"
 

@@ -16,7 +16,7 @@ def test_the_first_curl_lines_answer_correctly(server: Server, tmp_path: Path) -
     outputs = []
     for line in block[1].strip().splitlines():
         command = line.replace("localhost:3000", server.url.removeprefix("http://"))
-        done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=True)  # noqa: S602
+        done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=True)  # noqa: S602 - the document's own command
         outputs.append(done.stdout)
     picture, car, sequence = (json.loads(output)["predictions"][0] for output in outputs if output)
     assert picture["confidence"] > 0.5

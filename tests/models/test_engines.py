@@ -259,7 +259,7 @@ def test_a_lambda_layer_is_refused_and_never_run(own_twin: Bundle, keras: Any, t
     mark = tmp_path / "was-run"
     source = f"__import__('pathlib').Path({str(mark)!r}).touch()"
     rows = keras.Input((3,), name="rows")
-    malicious = keras.layers.Lambda(lambda x: (exec(source), x)[1])  # noqa: S102
+    malicious = keras.layers.Lambda(lambda x: (exec(source), x)[1])  # noqa: S102 - it must never run
     keras.Model(rows, malicious(rows)).save(own_twin.path / KERAS)
     mark.unlink()  # Building the model has run it once.
     with pytest.raises(EngineError, match=r"(?s)Keras refuses .*[Ll]ambda"):

@@ -58,7 +58,7 @@ def main() -> None:
         "--backend-config=python,shm-default-byte-size=4194304",
     ]
     binary = package / "tritonserver" / "bin" / "tritonserver"
-    os.execve(binary, [str(binary), *arguments], environment)  # noqa: S606
+    os.execve(binary, [str(binary), *arguments], environment)  # noqa: S606 - no shell
 
 
 if __name__ == "__main__":
