@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     feedback_rows: int = Field(default=10_000, ge=0, le=10_000_000)
     response_details: bool = False
     start_wait_s: float = Field(default=5.0, ge=0, le=60)
-    drain_s: float = Field(default=2.0, ge=0, le=600)
+    # The supervisor kills a worker 30 s after SIGTERM, whatever it still does.
+    drain_s: float = Field(default=2.0, ge=0, le=20)
     objective_latency_ms: float = 50.0
     objective_success_ratio: float = 0.999
     objectives: Annotated[dict[str, Objective], NoDecode] = Field(default_factory=dict)

@@ -94,6 +94,7 @@ def test_a_model_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, tex
         ("POLL_S", "nan"),
         ("INLINE_MS", "-1"),
         ("DRAIN_S", "inf"),
+        ("DRAIN_S", "20.1"),
         ("SHADOW_MAX_SHARE", "0"),
         ("SHADOW_MAX_SHARE", "1.1"),
         ("CANARY_TIMEOUT_S", "0"),
