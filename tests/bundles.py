@@ -78,8 +78,8 @@ def rows_of(task: Task, count: int, seed: int = 0) -> NDArray[Any]:
     return rng.uniform(0, 40, (count, *task.input_shape)).astype(np.float32)
 
 
-def graph_of(task: Task, seed: int) -> bytes:
-    """A linear ONNX model of the task's shapes, a missing value being 0; another ``seed`` gives other answers."""
+def graph_of(task: Task, seed: int, *, imputes: bool = False) -> bytes:
+    """A linear ONNX model of the task's shapes; another ``seed`` gives other answers, ``imputes`` takes NaN for 0."""
     rng = np.random.default_rng(seed)
     size_in, size_out = int(np.prod(task.input_shape)), int(np.prod(task.output_shape))
     scale = 1 / 255 if isinstance(task, ImageClassification) else 1e-3
@@ -87,11 +87,12 @@ def graph_of(task: Task, seed: int) -> bytes:
     elem = TensorProto.UINT8 if task.dtype == "uint8" else TensorProto.FLOAT
     nodes = [
         helper.make_node("Cast", ["rows"], ["cast"], to=TensorProto.FLOAT),
-        helper.make_node("IsNaN", ["cast"], ["missing"]),
-        helper.make_node("Where", ["missing", "zero", "cast"], ["floats"]),
-        helper.make_node("Reshape", ["floats", "flat_shape"], ["flat"]),
+        helper.make_node("Reshape", ["imputed" if imputes else "cast", "flat_shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
     ]
+    if imputes:
+        nodes.insert(1, helper.make_node("IsNaN", ["cast"], ["missing"]))
+        nodes.insert(2, helper.make_node("Where", ["missing", "zero", "cast"], ["imputed"]))
     if isinstance(task, Classes):
         nodes.append(helper.make_node("Softmax", ["logits"], ["outputs"], axis=-1))
     else:
@@ -134,13 +135,14 @@ def make_bundle(
     seed: int = 0,
     created: datetime = CREATED,
     onnx_graph: bool = True,
+    imputes: bool = False,
     trained_rows: NDArray[np.uint32] | None = None,
     reference_rows: NDArray[Any] | None = None,
 ) -> Bundle:
     """A sealed bundle in ``directory/name-seed``."""
     folder = directory / f"{name}-{seed}"
     folder.mkdir(parents=True)
-    graph = graph_of(task, seed)
+    graph = graph_of(task, seed, imputes=imputes)
     if onnx_graph:
         (folder / ONNX).write_bytes(graph)
     (folder / KERAS).write_bytes(f"stands for a Keras file, {seed}".encode())

@@ -26,6 +26,7 @@ from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of, run_offline
 from tests.service.asgi import Answer, Client
 from tests.service.conftest import StartRuntime, bentoml_stub, client_of
+from tests.service.test_loader import until
 from tests.service.test_metrics import rendered
 
 JSON = {"content-type": "application/json"}
@@ -431,6 +432,8 @@ async def test_ten_thousand_random_paths_make_no_new_series(client: Client, runt
         await client("POST", f"/v2/models/x{i}/infer", body_of(CAR), headers=JSON)
 
     await knock(0)
+    # The worker's own gauges are there from their first measurement on.
+    await until(lambda: any(name.startswith("serving_event_loop_lag") for name in series(runtime)))
     before = series(runtime)
     for i in range(1, 1250):
         await knock(i)

@@ -67,7 +67,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one bundle a kind of task, two of them made as a user's own data make them."""
     folder = tmp_path_factory.mktemp("bundles")
     for name, task in TASKS.items():
-        make_bundle(folder, name, task)
+        make_bundle(folder, name, task, imputes=True)
     return folder
 
 
