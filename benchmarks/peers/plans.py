@@ -46,7 +46,7 @@ FULL = Preset(
     seconds=1.5,
     warm_up_s=0.3,
     connections={"dnn": _EVERY, "small": _EVERY, "cnn": (1, 32)},
-    open_loop={"small": tuple(name for name in ALL if name != who.PLAIN), "dnn": _FRONT, "cnn": _FRONT},
+    open_loop={"small": tuple(name for name in ALL if name != who.PLAIN), "dnn": _FRONT},
     open_seconds=4.0,
     seeds=(1, 2),
     minutes=35,
