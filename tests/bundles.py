@@ -104,9 +104,9 @@ def graph_of(task: Task, seed: int, *, imputes: bool = False) -> bytes:
         [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", *task.output_shape])],
         [
             numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.float32(0), "zero"),
             numpy_helper.from_array(np.array([-1, size_in]), "flat_shape"),
             numpy_helper.from_array(np.array([-1, *task.output_shape]), "out_shape"),
+            *([numpy_helper.from_array(np.float32(0), "zero")] if imputes else []),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

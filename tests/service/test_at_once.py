@@ -137,7 +137,7 @@ async def test_a_worker_that_starts_without_the_alias_document_changes_nothing_f
     assert fresh.served == {}
     assert "Restore it from a backup" in fresh.problems()["aliases"]
     (store.home / ALIASES).write_bytes(document)
-    await until(lambda: fresh.served)
+    await until(lambda: "cars" in fresh.served)
     await until(lambda: version_of(fresh) == version_of(running) == version)
 
 
