@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Rows that wait for one turn: what takes a few milliseconds, less of larger pictures.
 _MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 256, 8, 2**18
-# Counted in parts of so many values, a millisecond each, with a pause between two. Seconds.
-_PART_VALUES, _BREATH_S = 2**16, 0.0005
+# Counted in parts of so many values, a third of a millisecond each, with a pause between two. Seconds.
+_PART_VALUES, _BREATH_S = 2**14, 0.005
 
 
 @dataclass(frozen=True, eq=False)
