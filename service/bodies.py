@@ -20,18 +20,29 @@ async def read_form(request: Request, kind: type[Form]) -> Form:
         TooLargeError: Above 16 KiB.
         InputError: Not JSON, or a member is missing, unknown or wrong.
     """
-    body = bytearray()
+    body = await read_small(request, _MAX_BODY_BYTES)
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_BODY_BYTES:
-                raise TooLargeError(f"A body has at most {_MAX_BODY_BYTES} bytes. Received: more. Send less.")
-    except ClientDisconnect:
-        raise ClientDisconnectError from None
-    try:
-        return kind.model_validate_json(bytes(body) or b"{}")
+        return kind.model_validate_json(body or b"{}")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "body"
         members = ", ".join(kind.model_fields)
         raise InputError(where, first["msg"], shorten(first["input"]), f"Members: {members}.") from None
+
+
+async def read_small(request: Request, limit: int) -> bytes:
+    """The whole body, counted as it comes in.
+
+    Raises:
+        TooLargeError: Above ``limit`` bytes.
+        ClientDisconnectError: The client left.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Send less.")
+    except ClientDisconnect:
+        raise ClientDisconnectError from None
+    return bytes(body)

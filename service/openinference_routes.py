@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from models.errors import InputError, ServingError, shorten
+from service.bodies import read_small
 from service.decode.json import decode_json
-from service.errors import ClientDisconnectError, TooLargeError, status_of
+from service.errors import status_of
 from service.openinference_documents import (
     config_document,
     index_documents,
@@ -77,7 +78,7 @@ def openinference_routes(runtime: Runtime) -> list[Route]:
         return json_response({"model_stats": found})
 
     async def index(request: Request) -> Response:
-        only_ready = _wants_only_ready(await _little(request))
+        only_ready = _wants_only_ready(await read_small(request, _MAX_QUESTION_BYTES))
         return json_response(index_documents(loader, only_ready=only_ready))
 
     of_model = (("", model), ("/ready", model_ready), ("/config", config), ("/stats", stats))
@@ -95,23 +96,6 @@ def openinference_routes(runtime: Runtime) -> list[Route]:
 
 def _pin(request: Request) -> Pin | None:
     return Pin.named(request.path_params["version"]) if "version" in request.path_params else None
-
-
-async def _little(request: Request) -> bytes:
-    """The body of a question about the index, which is a few bytes or none.
-
-    Raises:
-        TooLargeError: More than 4 KiB.
-    """
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_QUESTION_BYTES:
-                raise TooLargeError(f"A body has at most {_MAX_QUESTION_BYTES} bytes. Received: more. Send less.")
-    except ClientDisconnect:
-        raise ClientDisconnectError from None
-    return bytes(body)
 
 
 def _wants_only_ready(body: bytes) -> bool:
