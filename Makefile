@@ -84,6 +84,10 @@ drift: $(VENV)/.test ## The figures and the picture of docs/drift.md anew (2 min
 test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches and what goes wrong (about 8 minutes; DATA_DIR)
 	$(BIN)/python -m tests.redeploy $(ARGS)
 
+.PHONY: test-reliability
+test-reliability: $(VENV)/.test ## Every promise of docs/reliability.md against a real server, with figures (SOAK_MINUTES=30)
+	$(BIN)/python -m tests.reliability $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report in reports/bench.md
 	$(BIN)/python -m benchmarks.bench $(ARGS)
