@@ -8,6 +8,9 @@ import pytest
 
 from service.settings import PRETRAINED
 from tests.e2e.server import Server, running
+from tests.figures import figure
+
+__all__ = ["figure"]
 
 
 @pytest.fixture(scope="session")
