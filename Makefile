@@ -57,6 +57,25 @@ format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+##@ Documents
+
+.venv-docs/.docs: requirements/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: docs
+docs: .venv-docs/.docs ## Build the documents' site, strictly; open site/index.html
+	.venv-docs/bin/mkdocs build --strict --quiet
+
+.PHONY: reference
+reference: $(VENV)/.test ## Write docs/reference/ anew from the code
+	$(BIN)/python -m docs.generate
+
+.PHONY: test-docs
+test-docs: $(VENV)/.test ## Run every command of the README, the tutorial and the guides, those that train too (3 minutes)
+	$(BIN)/python -m pytest tests/docs -m '' $(ARGS)
+
 ##@ Train
 
 .PHONY: install-train

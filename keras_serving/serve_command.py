@@ -17,10 +17,18 @@ from service.settings import Settings
 @click.command()
 @click.option("--models", help="Comma-separated names to serve.  [default: all in the store]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
-@click.option("--grpc-port", type=click.IntRange(0, 65535), help="0 for no gRPC.  [default: SERVING_GRPC_PORT or 3001]")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of HTTP.")
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Port of gRPC; 0 for none.  [default: SERVING_GRPC_PORT or 3001]",
+)
 @click.option("--workers", type=click.IntRange(1, 64), help="Server processes.  [default: SERVING_WORKERS or 1]")
-@click.option("--engine", type=click.Choice(["auto", "onnx", "tensorflow"]), help="[default: SERVING_ENGINE or auto]")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnx", "tensorflow"]),
+    help="What runs the models; auto is onnx where a version has it.  [default: SERVING_ENGINE or auto]",
+)
 def serve(  # noqa: PLR0917 - click names them
     models: str | None, host: str, port: int, grpc_port: int | None, workers: int | None, engine: str | None
 ) -> None:

@@ -38,7 +38,12 @@ class _Document(BaseModel):
 
 
 class FileEntry(_Document):
-    """Hash and size in bytes of one file."""
+    """One file of a bundle.
+
+    Attributes:
+        sha256: Of its bytes.
+        bytes: Its size.
+    """
 
     sha256: Sha256
     bytes: int = Field(ge=0)
@@ -50,7 +55,7 @@ class Figure(_Document):
     Attributes:
         name: Such as ``accuracy``, ``mae``, ``mse``, ``expected_calibration_error``, ``interval_coverage``.
         value: In ``unit``.
-        unit: None for a ratio.
+        unit: Null for a ratio.
         baselines: Method -> the same figure for it, from the same run and rows.
         higher_is_better: Direction of improvement.
         rows: Number of rows it was computed on.
@@ -113,7 +118,7 @@ class Manifest(_Document):
         example: One instance as a client would send it.
         golden_tolerance: Largest accepted absolute difference on golden rows, in the output's unit.
         files: Every file of the bundle except the manifest.
-        gate: What the gate decided before this version was published; None where it was not asked.
+        gate: What the gate decided before this version was published; null where it was not asked.
         digest: sha256 of the manifest's own canonical form without this member.
     """
 

@@ -30,52 +30,54 @@ _WAIT_S = 10.0
 
 
 class _Order(BaseModel):
-    """What a body may say; ``reason`` goes into the log of changes."""
+    """What a body may say."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    reason: str = Field(default="", max_length=500)
+    reason: str = Field(default="", max_length=500, description="For the log of changes.")
 
 
 class Promote(_Order):
     """``version`` becomes production's, if that is ``expect`` until then."""
 
-    version: str = Field(max_length=80)
-    expect: str | None = Field(default=None, max_length=80)
+    version: str = Field(max_length=80, description="A version in the store.")
+    expect: str | None = Field(default=None, max_length=80, description="Production's version until then; else 409.")
 
 
 class Rollback(_Order):
     """Production becomes what it was before, if it is ``expect`` until then."""
 
-    expect: str | None = Field(default=None, max_length=80)
+    expect: str | None = Field(default=None, max_length=80, description="Production's version until then; else 409.")
 
 
 class Load(_Order):
     """``version`` is kept loaded under ``label``, for pinned requests, a canary or a shadow."""
 
-    version: str = Field(max_length=80)
-    label: str = Field(default=CANDIDATE, max_length=63)
+    version: str = Field(max_length=80, description="A version in the store.")
+    label: str = Field(default=CANDIDATE, max_length=63, description="`candidate` is what canary and shadow are about.")
 
 
 class Unload(_Order):
     """``label`` points to nothing any more."""
 
-    label: str = Field(default=CANDIDATE, max_length=63)
+    label: str = Field(default=CANDIDATE, max_length=63, description="Canary and shadow end with `candidate`.")
 
 
 class StartCanary(_Order):
-    """The candidate answers ``percent`` of the requests; 0 ends it. The other members are those of `Canary`."""
+    """The candidate answers ``percent`` of the requests; 0 ends it."""
 
-    percent: float = Field(ge=0, le=50)
-    requests: int = Field(default=500, ge=50, le=1_000_000)
-    error_factor: float = Field(default=2.0, ge=1)
-    p99_factor: float = Field(default=2.0, ge=1)
+    percent: float = Field(ge=0, le=50, description="Share of the requests that pin no version.")
+    requests: int = Field(
+        default=500, ge=50, le=1_000_000, description="Its requests in one worker before each judgement."
+    )
+    error_factor: float = Field(default=2.0, ge=1, description="Taken back above production's error rate times this.")
+    p99_factor: float = Field(default=2.0, ge=1, description="Taken back above production's p99 times this.")
 
 
 class SetShadow(_Order):
     """Whether the candidate gets production's batches too."""
 
-    on: bool = True
+    on: bool = Field(default=True, description="False ends it.")
 
 
 ORDERS: dict[str, type[_Order]] = {

@@ -38,7 +38,7 @@ class Number(_Field):
 
     Attributes:
         name: As in the data set.
-        unit: Physical unit, or None where there is none.
+        unit: Physical unit; null where there is none.
         low: Smallest accepted value: what is physically plausible, wider than the training data.
         high: Largest accepted value.
         description: One line for a person.
@@ -78,7 +78,13 @@ class Number(_Field):
 
 
 class Category(_Field):
-    """A field with a closed vocabulary; its code is the index in ``values``."""
+    """A field with a closed vocabulary; its code is the index in ``values``.
+
+    Attributes:
+        name: As in the data set.
+        values: The accepted texts.
+        description: One line for a person.
+    """
 
     kind: Literal["category"] = "category"
     name: str

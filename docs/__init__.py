@@ -1,0 +1,1 @@
+"""The documents; `docs.generate` writes those of them that are made from the code."""

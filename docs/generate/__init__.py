@@ -1,0 +1,1 @@
+"""The reference pages, made from the code: ``python -m docs.generate`` (`make reference`) writes them."""
