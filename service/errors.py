@@ -17,6 +17,7 @@ from models.errors import (
     ServingError,
     StoreError,
     UnknownModelError,
+    shorten,
 )
 
 PROBLEM_MEDIA_TYPE = b"application/problem+json"
@@ -28,6 +29,20 @@ class TooLargeError(ServingError):
 
 class MediaTypeError(ServingError):
     """A content type or encoding that this model does not take."""
+
+
+class EncodingError(MediaTypeError):
+    """A body that is compressed in a way that is not read.
+
+    Args:
+        encoding: Value of ``Content-Encoding``.
+    """
+
+    ACCEPTED = "gzip, deflate"
+
+    def __init__(self, encoding: bytes) -> None:
+        received = shorten(encoding.decode("latin-1"))
+        super().__init__(f"Content-Encoding must be gzip or deflate, one of them. Received: {received}.")
 
 
 class MethodError(ServingError):
@@ -209,6 +224,8 @@ def _response(
         headers.append((b"www-authenticate", b'Bearer realm="keras-serving"'))
     if isinstance(error, MethodError):
         headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, EncodingError):
+        headers.append((b"accept-encoding", error.ACCEPTED.encode()))
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body stays unread, so the connection cannot be used again.
         headers.append((b"connection", b"close"))

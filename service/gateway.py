@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from models.errors import ServingError
 from service.access import api_keys
 from service.deadlines import TIMEOUT_HEADER, deadline_of, in_time
+from service.decode.inflate import inflate
 from service.details import DETAILS_HEADER, details
 from service.errors import (
     ClientDisconnectError,
+    MediaTypeError,
     MethodError,
     NoRouteError,
     TooLargeError,
-    UnauthorizedError,
     form_of,
     problem,
 )
@@ -126,13 +128,20 @@ class Gateway:
         try:
             if self._keys is not None and route not in DESCRIPTIONS:
                 self._keys.check(scope["headers"])
+            content_type, length, *_, encoding = _look_at(scope["headers"])
+            if route not in DESCRIPTIONS and native.media_type_of(content_type) not in ("", native.JSON):
+                # It would take anything for JSON, and answer 500 to a form without a boundary.
+                raise MediaTypeError(f"Content-Type must be {native.JSON}.")
             # BentoML itself would read on for as long as somebody sends.
-            body = await _read_body(receive, _look_at(scope["headers"])[1], limit)
+            body = await _read_body(receive, length, limit)
+            if encoding:
+                body = await asyncio.to_thread(inflate, body, encoding, limit)
         except ClientDisconnectError:
             self.client_left()
             return
-        except (UnauthorizedError, TooLargeError) as error:
-            self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
+        except ServingError as error:
+            if type(error) in REASONS:
+                self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
             await _answer(problem(error, self._ids.next()), send)
             return
         unread = [body]
@@ -160,16 +169,20 @@ class Gateway:
         name, served = "", None
         runtime.inflight += 1
         try:
-            question.content_type, length, wanted_id, timeout, detailed, trace = _look_at(request.headers)
+            question.content_type, length, wanted_id, timeout, detailed, trace, question.encoding = _look_at(
+                request.headers
+            )
             question.trace = read_traceparent(trace)
             if wanted_id:
                 question.request_id = self._ids.choose(wanted_id.decode("latin-1"))
             if timeout:
                 question.deadline = deadline_of(timeout, question.started or perf_counter())
-            name, pin, question.parameters = protocol.address(request.path, request.query)
+            posted = request.method == "POST"
+            # Of another method its query string is no matter.
+            name, pin, question.parameters = protocol.address(request.path, request.query if posted else b"")
             if self._keys is not None:
                 self._keys.check(request.headers)
-            if request.method != "POST":
+            if not posted:
                 raise MethodError(request.method, "POST")  # noqa: TRY301
             admitting = admit(runtime, name, pin)
             served = await (admitting if question.deadline is None else in_time(question.deadline, admitting))
@@ -219,6 +232,8 @@ class Gateway:
         else:
             question.body = await _read_body(request.receive, length, limit)
             question.receive = request.receive
+        if question.encoding:
+            question.body = await asyncio.to_thread(inflate, question.body, question.encoding, limit)
         return await infer(self._runtime, name, pin, question)
 
 
@@ -228,9 +243,9 @@ async def _answer(response: Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, bytes]:
-    """Content type, declared length, the client's request id and patience, whether it wants details, and its trace."""
-    content_type, length, request_id, timeout, detailed, trace = b"", None, b"", b"", b"", b""
+def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, bytes, bytes]:
+    """Content type, length as declared, the request id and patience of the client, details or not, trace, encoding."""
+    content_type, length, request_id, timeout, detailed, trace, encoding = b"", None, b"", b"", b"", b"", b""
     for key, value in headers:
         if key == b"content-type":
             content_type = value
@@ -246,7 +261,9 @@ def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, 
         elif key == TRACE_HEADER:
             # Twice it is invalid: then there are two values with a comma between.
             trace += b"," + value if trace else value
-    return content_type, length, request_id, timeout, detailed, trace
+        elif key == b"content-encoding":
+            encoding += b", " + value if encoding else value
+    return content_type, length, request_id, timeout, detailed, trace, encoding
 
 
 async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:

@@ -23,7 +23,7 @@ _STATUS = {
     "405": "Another method than POST.",
     "409": "The present state forbids the change, or another change was first.",
     "413": "Too large a body, or too many rows.",
-    "415": "A media type that this model does not take.",
+    "415": "A media type that this model does not take, or a Content-Encoding other than Accept-Encoding names.",
     "422": "A value breaks the schema: shape, type or range. `errors` has the path, the rule and the remedy.",
     "429": "The model's queue is full, or too long to wait in; Retry-After says when to try again.",
     "500": "The model failed on this request; the log has the reason under the request id.",
@@ -37,14 +37,14 @@ _PINS: tuple[dict[str, Any], ...] = (
     {
         "name": "version",
         "in": "query",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "minLength": 1},
         "description": "Pins the answering version, which must be loaded; GET /models/{model} lists those. "
         "Not together with `label`.",
     },
     {
         "name": "label",
         "in": "query",
-        "schema": {"type": "string", "examples": ["production", "candidate"]},
+        "schema": {"type": "string", "minLength": 1, "examples": ["production", "candidate"]},
         "description": "Pins the version that this alias points to.",
     },
 )
@@ -107,7 +107,8 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
     ]
     if isinstance(task, ImageClassification):
         content |= {"image/png": binary, "image/jpeg": binary}
-        files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"]}}}
+        files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"], "minItems": 1}}}
+        files["required"] = ["file"]
         content["multipart/form-data"] = {"schema": files}
     if isinstance(task, Classes):
         parameters.append(
@@ -161,7 +162,10 @@ def _admin(action: str, kind: type[BaseModel]) -> dict[str, Any]:
             "summary": f"{action.capitalize()}: {' '.join((kind.__doc__ or '').split())}",
             "operationId": f"admin_{action}",
             "security": [{"token": []}],
-            "requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}},
+            "requestBody": {
+                "required": any(field.is_required() for field in kind.model_fields.values()),
+                "content": {"application/json": {"schema": kind.model_json_schema()}},
+            },
             "responses": {
                 "200": _reply("The change is in the store.", answer),
                 **_problems("401", "404", "405", "409", "413", "422", "503"),

@@ -3,8 +3,8 @@
 import zlib
 from types import MappingProxyType
 
-from models.errors import DecodeError, shorten
-from service.errors import MediaTypeError, TooLargeError
+from models.errors import DecodeError
+from service.errors import EncodingError, TooLargeError
 
 # zlib's window bits: 16 more for gzip's header, and zlib's own for "deflate" (RFC 9110, section 8.4.1).
 _WINDOW_BITS = MappingProxyType({b"gzip": 31, b"x-gzip": 31, b"deflate": 15})
@@ -19,7 +19,7 @@ def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
         limit: Most bytes that it may have; a bomb ends here, not in memory.
 
     Raises:
-        MediaTypeError: Another encoding than gzip or deflate, or several.
+        EncodingError: Another encoding than gzip or deflate, or several.
         DecodeError: Not of that encoding, or broken off.
         TooLargeError: More than ``limit`` bytes.
     """
@@ -27,8 +27,7 @@ def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
     if name == b"identity":
         return body
     if name not in _WINDOW_BITS:
-        received = shorten(encoding.decode("latin-1"))
-        raise MediaTypeError(f"Content-Encoding must be gzip or deflate, one of them. Received: {received}.")
+        raise EncodingError(encoding)
     inflater = zlib.decompressobj(_WINDOW_BITS[name])
     try:
         found = inflater.decompress(body, limit + 1)

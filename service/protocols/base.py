@@ -42,7 +42,8 @@ class Question:
         protocol: Reads it, and writes its answer.
         request_id: Comes back in the answer.
         content_type: Of the body; empty where the protocol has none.
-        body: The whole of it: bytes over HTTP, a message over gRPC.
+        body: The whole of it, not compressed any more: bytes over HTTP, a message over gRPC.
+        encoding: How the body came, where it was compressed.
         size: Bytes of a message.
         parameters: Of the query string, but for the version.
         headers: As they came.
@@ -56,6 +57,7 @@ class Question:
     request_id: str
     content_type: bytes
     body: Any
+    encoding: bytes = b""
     size: int = 0
     parameters: Parameters = ()
     headers: Headers = ()

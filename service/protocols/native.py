@@ -42,7 +42,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, content_type, body = manifest.task, question.content_type, question.body
     top_k = top_k_of(question.parameters, task) if question.parameters else None
-    many = isinstance(task, ImageClassification) and _may_hold_many_pixels(_media_type(content_type), body)
+    many = isinstance(task, ImageClassification) and _may_hold_many_pixels(media_type_of(content_type), body)
     if len(body) <= _INLINE_BYTES and not many:
         decoded = decode_body(task, content_type, body, settings)
     else:
@@ -51,7 +51,8 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     return decoded
 
 
-def _media_type(content_type: bytes) -> str:
+def media_type_of(content_type: bytes) -> str:
+    """``image/png`` of ``image/PNG; charset=x``; empty for none."""
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
@@ -72,7 +73,7 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
         InputError: A value breaks the schema.
         TooLargeError: More rows than a request may hold.
     """
-    media_type = _media_type(content_type)
+    media_type = media_type_of(content_type)
     if media_type == JSON:
         return decode_values(task, decode_instances(body), settings)
     if media_type == NPY:

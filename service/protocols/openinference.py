@@ -20,7 +20,6 @@ from models.errors import DecodeError, InputError, shorten
 from models.manifest import Manifest
 from models.task import ImageClassification, Task
 from service import errors
-from service.decode.inflate import inflate
 from service.decode.json import decode_json
 from service.decode.picture import picture_of_base64
 from service.errors import NoRouteError
@@ -83,13 +82,10 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     Raises:
         InputError: Something breaks the protocol, or the model's schema.
         DecodeError: The body, or a picture in it, cannot be read.
-        MediaTypeError: Compressed in an unknown way.
-        TooLargeError: Too large after decompression, or too many rows.
+        TooLargeError: Too many rows.
     """
-    encoding, json_bytes = _look_at(question.headers)
+    json_bytes = _json_bytes(question.headers)
     body, task = question.body, manifest.task
-    if encoding:
-        body = await asyncio.to_thread(inflate, body, encoding, settings.max_body_bytes)
     small = _is_small(body, json_bytes)
     request = read(task, body, json_bytes) if small else await asyncio.to_thread(read, task, body, json_bytes)
     if request.id is not None and _ID.fullmatch(request.id):
@@ -118,22 +114,20 @@ def _is_small(body: bytes, json_bytes: int | None) -> bool:
     return BYTES.encode() not in head and b"\\" not in head
 
 
-def _look_at(headers: Headers) -> tuple[bytes, int | None]:
-    """``Content-Encoding``, and the length of the JSON part in a binary body.
+def _json_bytes(headers: Headers) -> int | None:
+    """Length of the JSON part in a binary body; None where all is JSON.
 
     Raises:
         DecodeError: That length is no number.
     """
-    encoding, length = b"", None
+    length = None
     for key, value in headers:
-        if key == b"content-encoding":
-            encoding = value
-        elif key == b"inference-header-content-length":
+        if key == b"inference-header-content-length":
             if not value.isdigit() or len(value) > 12:
                 received = shorten(value.decode("latin-1"))
                 raise DecodeError(f"Inference-Header-Content-Length: must be a number of bytes. Received: {received}.")
             length = int(value)
-    return encoding, length
+    return length
 
 
 def read(task: Task, body: bytes, json_bytes: int | None) -> Request:
@@ -141,7 +135,7 @@ def read(task: Task, body: bytes, json_bytes: int | None) -> Request:
 
     Args:
         task: Of the model.
-        body: Not compressed any more.
+        body: The whole of it.
         json_bytes: Length of the JSON part; None where all is JSON.
 
     Raises:

@@ -16,7 +16,6 @@ from models.errors import InputError, shorten
 from models.manifest import Manifest
 from models.task import Records, Task
 from service import errors
-from service.decode.inflate import inflate
 from service.decode.json import decode_json, refuse_booleans
 from service.errors import NoRouteError
 from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, limit_rows
@@ -61,12 +60,9 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """Rows from a request, beside the event loop when that may take long; `Decoded.wanted` is whether it has columns.
 
     Raises:
-        ServingError: As `decode_body`; or compressed in an unknown way, or too large after decompression.
+        ServingError: As `decode_body`.
     """
     body, task = question.body, manifest.task
-    encoding = next((value for key, value in question.headers if key == b"content-encoding"), b"")
-    if encoding:
-        body = await asyncio.to_thread(inflate, body, encoding, settings.max_body_bytes)
     # A picture in base64, which lies in an object of its own, may be of any size; an escape may hide the member's name.
     bare = body.count(b"{") == 1 or (b'"b64"' not in body and b"\\" not in body)
     if len(body) <= _INLINE_BYTES and bare:
@@ -75,7 +71,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
 
 
 def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
-    """Rows from a body that is not compressed (any more).
+    """Rows from a body.
 
     Raises:
         DecodeError: Not JSON, or a picture that cannot be read.

@@ -111,6 +111,11 @@ def test_an_error_does_not_echo_the_body() -> None:
     assert len(str(invalid(json.dumps({"instances": [1], "x" * 10**5: 1}).encode()))) < 300
 
 
+def test_of_a_member_that_stands_twice_the_last_one_counts() -> None:
+    """As docs/protocols.md says: RFC 8259 leaves it open, and the parser does not tell."""
+    assert decode_instances(b'{"instances": [1], "instances": [{"a": 1, "a": 2}]}') == [{"a": 2}]
+
+
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:instace0e1tru-+. \\', max_size=60).map(str.encode))
 @examples(max_examples=150, deadline=None)
 def test_any_bytes_are_instances_or_an_error_of_ours(body: bytes) -> None:
