@@ -10,6 +10,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from importlib import import_module
 from types import FrameType
@@ -55,8 +56,8 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> "App":
         """The application of one worker process."""
-        from service.bounded import Limits
-        from service.fast_lane import open_fast_lane
+        from service.bounded import GeneralWay, Limits, make_connections
+        from service.fast_lane import FastLane
         from service.gateway import App, Gateway
         from service.routes import build_routes
         from service.runtime import Runtime
@@ -69,8 +70,10 @@ class FrontDoorService(Service[Any]):
         runtime = FrontDoorService.runtime = Runtime.create(settings, bentoml.server_context.worker_index or 1)
         runtime.loader.prepare()
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
-        if settings.fast_lane:
-            open_fast_lane(gateway, Limits(settings.receive_s, settings.max_head_bytes))
+        limits = Limits(settings.receive_s, settings.max_head_bytes)
+        make_connections(
+            partial(FastLane, gateway, limits=limits) if settings.fast_lane else partial(GeneralWay, limits)
+        )
         return gateway
 
     @property

@@ -5,9 +5,11 @@ extensions of any length. Bodies are counted where they are read (`Gateway`, `se
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 # Bytes of chunk sizes and line ends that a byte of body may come with: one-byte chunks have five.
@@ -156,3 +158,36 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse what cannot be parsed, unless the connection is closing already."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
+
+
+class GeneralWay(BoundedProtocol):
+    """uvicorn's way of a request from its first byte to its last, within the limits."""
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.begun()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self.head_completed()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        self.body_came(len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """It is complete."""
+        self.completed()
+        super().on_message_complete()
+
+
+def make_connections(make: Callable[..., asyncio.Protocol]) -> None:
+    """Let the uvicorn server that is made next in this process get the protocol of each connection from ``make``.
+
+    uvicorn looks its protocols up in this table; there is no other way to hand one to the server that BentoML makes.
+    tests/service/test_bentoml_contract.py pins it.
+    """
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = make  # type: ignore[assignment]

@@ -9,10 +9,8 @@ The parser is the same (llhttp), so both understand every request alike.
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
-import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.bounded import DEFAULT, BoundedProtocol, Limits
@@ -221,12 +219,3 @@ class FastLane(BoundedProtocol):
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
-
-
-def open_fast_lane(gateway: Gateway, limits: Limits) -> None:
-    """Let the uvicorn server that is made next in this process use the fast lane, and its limits.
-
-    uvicorn looks its protocols up in this table; there is no other way to hand one to the server that BentoML makes.
-    tests/service/test_bentoml_contract.py pins it.
-    """
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(FastLane, gateway, limits=limits)  # type: ignore[assignment]

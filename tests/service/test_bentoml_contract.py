@@ -16,6 +16,7 @@ import pytest
 from _bentoml_sdk.service import Service
 from bentoml._internal.models import ModelStore
 
+from service.bounded import GeneralWay, Limits
 from service.fast_lane import FastLane
 from service.runtime import Runtime
 from service.settings import Settings
@@ -76,16 +77,17 @@ def test_our_application_wraps_bentomls(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert KerasServing.openapi_spec.asdict()["openapi"] == "3.1.0"
 
 
-def test_the_server_that_bentoml_makes_takes_the_fast_lane_unless_it_is_switched_off(
+def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_lane_unless_it_is_switched_off(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import uvicorn.config
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from service.app import FrontDoorService, KerasServing
 
     monkeypatch.setenv("SERVING_HOME", str(tmp_path))
     monkeypatch.setattr(FrontDoorService, "runtime", None)
+    monkeypatch.setenv("SERVING_RECEIVE_S", "30")
+    monkeypatch.setenv("SERVING_MAX_HEAD_BYTES", "2048")
     for switch in ("false", "true"):
         monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", {"auto": "uvicorn.protocols.http.auto:AutoHTTPProtocol"})
         monkeypatch.setenv("SERVING_FAST_LANE", switch)
@@ -95,9 +97,10 @@ def test_the_server_that_bentoml_makes_takes_the_fast_lane_unless_it_is_switched
         config.load()
         chosen: Any = config.http_protocol_class
         if switch == "false":
-            assert chosen is AutoHTTPProtocol
+            assert (chosen.func, chosen.args) == (GeneralWay, (Limits(30, 2048),))
         else:
             assert (chosen.func, chosen.args) == (FastLane, (gateway,))
+            assert chosen.keywords == {"limits": Limits(30, 2048)}
 
 
 def test_the_api_method_keeps_its_route_and_its_names() -> None:

@@ -19,14 +19,16 @@ HEADS = {
     "trailers": CHUNKED % b"/" + b"1\r\nx\r\n0\r\n",
     "no request at all": b"",
 }
+EITHER_LANE = pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
 PIECES = {"many headers": b"a: b\r\n", "trailers": b"a: b\r\n", "no request at all": b"\r\n"}
 
 
 @pytest.mark.parametrize("name", HEADS)
-async def test_what_is_no_body_has_an_end(name: str) -> None:
+@EITHER_LANE
+async def test_what_is_no_body_has_an_end(name: str, lane: bool) -> None:
     piece = PIECES.get(name, b"a") * 500
     async with (
-        serving(FakeGateway(), limits=Limits(head_bytes=10_000)) as served,
+        serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=10_000)) as served,
         served.connection() as (reader, writer),
     ):
         answer = b""
@@ -42,15 +44,17 @@ async def test_what_is_no_body_has_an_end(name: str) -> None:
         await until(lambda: not served.server.server_state.connections)
 
 
-async def test_a_body_in_tiny_chunks_may_have_any_number_of_them() -> None:
-    async with serving(FakeGateway(), limits=Limits(head_bytes=1000)) as served:
+@EITHER_LANE
+async def test_a_body_in_tiny_chunks_may_have_any_number_of_them(lane: bool) -> None:
+    async with serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=1000)) as served:
         tiny = b"1\r\n2\r\n" * 1000
         answer = await served.exchange(CHUNKED % b"/predict/cars", *[tiny] * 20, b"0\r\n\r\n")
     assert b"POST /predict/cars? 20000 " in answer
 
 
-async def test_a_body_of_either_lane_is_no_head() -> None:
-    async with serving(FakeGateway(), limits=Limits(head_bytes=1000)) as served:
+@EITHER_LANE
+async def test_a_body_of_either_lane_is_no_head(lane: bool) -> None:
+    async with serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=1000)) as served:
         for size in (60_000, 300_000):
             whole = post(b"1" * size)
             assert b"POST /predict/cars? %d " % size in await served.exchange(whole[:5000], whole[5000:])
@@ -66,8 +70,12 @@ INCOMPLETE = {
 
 @pytest.mark.parametrize("before", [b"", post(b"[7]")], ids=["first", "second"])
 @pytest.mark.parametrize("name", INCOMPLETE)
-async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, before: bytes) -> None:
-    async with serving(FakeGateway(), limits=Limits(receive_s=0.2)) as served, served.connection() as (reader, writer):
+@EITHER_LANE
+async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, before: bytes, lane: bool) -> None:
+    async with (
+        serving(FakeGateway(), lane=lane, limits=Limits(receive_s=0.2)) as served,
+        served.connection() as (reader, writer),
+    ):
         writer.write(before)
         if before:
             assert (await asyncio.wait_for(reader.read(1000), 5)).startswith(b"HTTP/1.1 200 ")
@@ -75,26 +83,31 @@ async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, befo
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_connection_without_a_request_is_closed_without_a_word() -> None:
-    async with serving(FakeGateway(), limits=Limits(receive_s=0.1)) as served, served.connection() as (reader, _):
+@EITHER_LANE
+async def test_a_connection_without_a_request_is_closed_without_a_word(lane: bool) -> None:
+    limits = Limits(receive_s=0.1)
+    async with serving(FakeGateway(), lane=lane, limits=limits) as served, served.connection() as (reader, _):
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
-async def test_line_ends_after_an_answer_keep_no_connection_open() -> None:
-    async with serving(FakeGateway(), limits=Limits(receive_s=0.1)) as served, served.connection() as (reader, writer):
+@EITHER_LANE
+async def test_line_ends_after_an_answer_keep_no_connection_open(lane: bool) -> None:
+    limits = Limits(receive_s=0.1)
+    async with serving(FakeGateway(), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
         writer.write(post())
         assert await asyncio.wait_for(reader.read(1000), 5)
         writer.write(b"\r\n")
         assert b"200 OK" not in await asyncio.wait_for(reader.read(), 5)
 
 
-async def test_an_answer_that_takes_longer_than_a_request_may_is_waited_for() -> None:
+@EITHER_LANE
+async def test_an_answer_that_takes_longer_than_a_request_may_is_waited_for(lane: bool) -> None:
     async def reply(_: Request) -> Response:
         await asyncio.sleep(0.3)
         return 200, [(b"content-length", b"2")], b"ok"
 
     limits = Limits(receive_s=0.05)
-    async with serving(FakeGateway(reply), limits=limits) as served, served.connection() as (reader, writer):
+    async with serving(FakeGateway(reply), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
         # The second one is incomplete all the while.
         writer.write(post() + post()[:-1])
         answers = await asyncio.wait_for(reader.read(), 5)
@@ -115,14 +128,16 @@ async def test_a_connection_whose_answer_came_before_its_body_is_idle_afterwards
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
-async def test_more_requests_than_may_wait_on_a_connection_close_it() -> None:
+@EITHER_LANE
+async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) -> None:
     gate = asyncio.Event()
 
     async def reply(_: Request) -> Response:
         await gate.wait()
         return 200, [(b"content-length", b"0")], b""
 
-    async with serving(FakeGateway(reply)) as served, served.connection() as (reader, writer):
+    limits = Limits()
+    async with serving(FakeGateway(reply), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
         try:
             # What it did not read may reset the connection.

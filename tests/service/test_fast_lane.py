@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.bounded import DEFAULT, Limits
+from service.bounded import DEFAULT, GeneralWay, Limits
 from service.fast_lane import FastLane
 from service.gateway import Request
 from service.protocols import native
@@ -94,9 +94,12 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def serving(
-    gateway: FakeGateway, *, lane: bool = True, keep_alive: int = 5, limits: Limits = DEFAULT
+    gateway: FakeGateway, *, lane: bool = True, keep_alive: int = 5, limits: Limits | None = None
 ) -> AsyncIterator[Served]:
-    protocol: Any = partial(FastLane, gateway, limits=limits) if lane else "httptools"
+    """A server; without the lane and without limits it is uvicorn's own."""
+    protocol: Any = partial(FastLane, gateway, limits=limits or DEFAULT)
+    if not lane:
+        protocol = partial(GeneralWay, limits) if limits else "httptools"
     config = uvicorn.Config(
         gateway,
         port=0,
