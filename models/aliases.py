@@ -3,6 +3,7 @@
 Values only: `models/store.py` reads and replaces the document on disk.
 """
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -203,6 +204,16 @@ class Aliases(_Document):
         previous = tuple(target for target in self.previous.get(name, ()) if target.version != version)
         deleted = tuple(other for other in self.deleted.get(name, ()) if other != version)
         return self._with(name, previous=previous, deleted=(*deleted, version)[-_DELETED:])
+
+    def revised(self, change: Change) -> tuple["Aliases", Change]:
+        """The document as its next revision, which ``change`` makes, and the change with its number."""
+        revision = self.revision + 1
+        change = change.model_copy(update={"revision": revision})
+        return self.model_copy(update={"revision": revision, "last": change}), change
+
+    def to_json(self) -> bytes:
+        """The bytes that are written."""
+        return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
 
     def _with(self, name: str, **members: object) -> "Aliases":
         """A copy in which each member says of ``name`` what is given; what is empty is left out."""

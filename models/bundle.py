@@ -42,6 +42,39 @@ def label(path: Path) -> str:
     return "/".join(path.parts[-2:])
 
 
+def parse_manifest(data: bytes, what: str) -> Manifest:
+    """The manifest in ``data``, verified.
+
+    Args:
+        data: All bytes of the file.
+        what: Whose it is, for errors.
+
+    Raises:
+        BundleError: Altered, or of an unknown version.
+    """
+    try:
+        document = json.loads(data)
+        found = document.get("manifest_version") if isinstance(document, dict) else None
+        if found != MANIFEST_VERSION:
+            raise BundleError(
+                f"{what}: manifest_version must be {MANIFEST_VERSION}. Received: {found!r}. "
+                "Update keras-serving, or export the bundle anew."
+            )
+        manifest = Manifest.model_validate_json(data)
+        # Within the try: an infinite number in the example has no canonical form.
+        altered = manifest.digest != manifest.compute_digest() or manifest.to_json() != data
+    except (ValueError, RecursionError) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise BundleError(
+            f"{what}: {MANIFEST} is not valid: {detail}. Take the bundle from its source again."
+        ) from None
+    if altered:
+        raise BundleError(
+            f"{what}: {MANIFEST} was altered after it was written. Take the bundle from its source again."
+        )
+    return manifest
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle whose manifest has been verified; its files are verified as they are read."""
@@ -62,27 +95,7 @@ class Bundle:
             raise BundleError(
                 f"{label(path)}: no readable {MANIFEST} ({error.strerror}). A bundle is a folder with one."
             ) from None
-        try:
-            document = json.loads(data)
-            found = document.get("manifest_version") if isinstance(document, dict) else None
-            if found != MANIFEST_VERSION:
-                raise BundleError(
-                    f"{label(path)}: manifest_version must be {MANIFEST_VERSION}. Received: {found!r}. "
-                    "Update keras-serving, or export the bundle anew."
-                )
-            manifest = Manifest.model_validate_json(data)
-            # Within the try: an infinite number in the example has no canonical form.
-            altered = manifest.digest != manifest.compute_digest() or manifest.to_json() != data
-        except (ValueError, RecursionError) as error:
-            detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise BundleError(
-                f"{label(path)}: {MANIFEST} is not valid: {detail}. Take the bundle from its source again."
-            ) from None
-        if altered:
-            raise BundleError(
-                f"{label(path)}: {MANIFEST} was altered after it was written. Take the bundle from its source again."
-            )
-        return cls(path, manifest)
+        return cls(path, parse_manifest(data, label(path)))
 
     @classmethod
     def seal(

@@ -56,6 +56,10 @@ class ConflictError(ServingError):
     """A change that the present state forbids, or that another change overtook."""
 
 
+class OvertakenError(ConflictError):
+    """Another change came between reading and writing; to be decided anew on what is there now."""
+
+
 class EngineError(ServingError):
     """The engine could not be opened, failed on these rows, or answered with a non-finite number."""
 

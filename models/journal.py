@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -46,12 +45,7 @@ class Journal:
             raise BundleError(
                 f"{ALIASES} cannot be read: {error.strerror}. Check the volume and its permissions."
             ) from None
-        try:
-            return Aliases.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "document"
-            raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
+        return parse_document(data)
 
     def _require_beginning(self) -> None:
         with disk_errors("the log of changes cannot be read"):
@@ -70,8 +64,12 @@ class Journal:
             return None
         return (status.st_ino, status.st_mtime_ns)
 
-    def changes(self) -> list[Change]:
-        """Every change, oldest first.
+    def followed(self) -> Aliases:
+        """The document that servers go by; see `read`."""
+        return self.read()
+
+    def changes(self, name: str | None, limit: int) -> list[Change]:
+        """The newest changes, of one model or of all, newest last.
 
         Raises:
             BundleError: The document is damaged.
@@ -80,7 +78,9 @@ class Journal:
         last = self.read().last
         with disk_errors("the log of changes cannot be read"):
             changes = self._log.read()
-        return changes if last is None or last in changes else [*changes, last]
+        if last is not None and last not in changes:
+            changes.append(last)
+        return [change for change in changes if name in (None, change.model)][-limit:]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Aliases]:
@@ -120,21 +120,41 @@ class Journal:
         Raises:
             OSError: The volume is full or read-only; the old document stays.
         """
-        revision = document.revision + 1
-        change = change.model_copy(update={"revision": revision})
-        document = document.model_copy(update={"revision": revision, "last": change})
-        self.staging.mkdir(exist_ok=True)
-        temporary = self.staging / ALIASES
-        with temporary.open("w") as file:
-            file.write(json.dumps(document.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(self._path)
+        document, change = document.revised(change)
+        self.put(document)
         # It is made now, and the document carries it: the next change logs it first, or does not begin.
         with contextlib.suppress(OSError):
             self._log.append(change)
         return document
+
+    def put(self, document: Aliases) -> None:
+        """Put ``document`` in the place of the one that is there, as it is.
+
+        Raises:
+            OSError: The volume is full or read-only; the old document stays.
+        """
+        self.staging.mkdir(parents=True, exist_ok=True)
+        temporary = self.staging / ALIASES
+        with temporary.open("wb") as file:
+            file.write(document.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(self._path)
+
+
+def parse_document(data: bytes) -> Aliases:
+    """The alias document in ``data``.
+
+    Raises:
+        BundleError: It is not valid.
+    """
+    try:
+        return Aliases.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
 
 
 @contextlib.contextmanager

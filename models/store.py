@@ -8,14 +8,15 @@ version's manifest digest too, so that a bundle exchanged under the same version
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.again import again
 from models.aliases import CANDIDATE, PRODUCTION, Aliases, Canary, Target, Traffic
 from models.archive import read_archive, write_archive
 from models.audit import Action, Change
 from models.bundle import Bundle
 from models.errors import BundleError, ConflictError, UnknownModelError
-from models.journal import ALIASES, Journal, disk_errors
+from models.journal import ALIASES, disk_errors
 from models.names import is_name
-from models.versions import Versions
+from models.reading import StoreReader
 
 __all__ = ["ALIASES", "CANDIDATE", "PRODUCTION", "Aliases", "Canary", "Change", "Seeded", "Store", "Target", "Traffic"]
 
@@ -35,47 +36,14 @@ class Seeded:
     failed: dict[str, str]
 
 
-class Store:
+class Store(StoreReader):
     """The store under one home folder; safe to use from several processes.
 
     What changes something takes ``who`` does it and for which ``reason``, for the log. It may raise `BundleError` (the
     alias document is damaged; it stays as it is) and `StoreError` (the volume is full or read-only).
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._journal = Journal(home)
-        self._versions = Versions(home / "models", self._journal.staging)
-
-    def aliases(self) -> Aliases:
-        """The alias document; see `Journal.read`."""
-        return self._journal.read()
-
-    def stamp(self) -> tuple[int, int] | None:
-        """A value that changes whenever the alias document is replaced; cheap enough to poll."""
-        return self._journal.stamp()
-
-    def names(self) -> list[str]:
-        """Names of all models with at least one version folder, sorted."""
-        return self._versions.names()
-
-    def versions(self, name: str) -> list[str]:
-        """Version folders of ``name``, oldest first; see `Versions.of`."""
-        return self._versions.of(name)
-
-    def open(self, name: str, version: str) -> Bundle:
-        """The bundle of one version, its manifest verified; see `Versions.open`."""
-        return self._versions.open(name, version)
-
-    def changes(self, name: str | None = None, limit: int = 100) -> list[Change]:
-        """The newest changes, of one model or of all, newest last.
-
-        Raises:
-            BundleError: The alias document is damaged.
-            StoreError: The log cannot be read.
-        """
-        return [change for change in self._journal.changes() if name in (None, change.model)][-limit:]
-
+    @again
     def add(self, source: Path, *, who: str = "", reason: str = "") -> Bundle:
         """Verify the bundle in ``source`` and copy it into the store. Adding it twice is no error.
 
@@ -140,8 +108,15 @@ class Store:
         seen = self.aliases().target(name, alias)
         bundle = self.open(name, version)
         bundle.verify()
+        return self._move(bundle, alias, seen, expect=expect, who=who, reason=reason)
+
+    @again
+    def _move(
+        self, bundle: Bundle, alias: str, seen: Target | None, *, expect: str | None, who: str, reason: str
+    ) -> Aliases:
+        name, version = bundle.manifest.name, bundle.manifest.version
         with self._journal.locked() as document:
-            self.open(name, version)  # It may have been deleted since it was verified.
+            self._versions.require(name, version)  # It may have been deleted since it was verified.
             document.require(name, alias, expect)
             if document.target(name, alias) != seen:
                 raise ConflictError(
@@ -158,6 +133,7 @@ class Store:
             document.pointing(name, alias, Target(version=version, digest=bundle.manifest.digest)), change
         )
 
+    @again
     def rollback(self, name: str, *, expect: str | None = None, who: str = "", reason: str = "") -> Aliases:
         """Make production of ``name`` what it was before, passing over versions that are not whole any more.
 
@@ -182,6 +158,7 @@ class Store:
             f"{name} has no earlier production version that is whole. Choose one: models promote {name} VERSION."
         )
 
+    @again
     def remove_alias(self, name: str, alias: str, *, who: str = "", reason: str = "") -> Aliases:
         """Let ``alias`` of ``name`` point to nothing; a candidate's traffic ends with it.
 
@@ -195,6 +172,7 @@ class Store:
             change = document.change("remove", name, alias, "", who, reason)
             return self._journal.write(document.pointing(name, alias, None), change)
 
+    @again
     def set_traffic(
         self,
         name: str,
@@ -219,6 +197,7 @@ class Store:
             change = document.change("traffic", name, CANDIDATE, str(traffic), who, reason)
             return self._journal.write(changed, change.model_copy(update={"before": str(before)}))
 
+    @again
     def delete(self, name: str, version: str, *, who: str = "", reason: str = "") -> None:
         """Delete one version; a server that answers with it already is not hurt.
 
@@ -236,6 +215,7 @@ class Store:
         self._versions.take_away(name, version)
         return changed
 
+    @again
     def prune(self, name: str, keep: int, *, who: str = "") -> list[str]:
         """Delete the oldest versions beyond the newest ``keep``, but none that an alias or a rollback needs.
 
@@ -257,6 +237,7 @@ class Store:
         with disk_errors("the archive cannot be written"):
             write_archive(self.open(name, version), file)
 
+    @again
     def import_file(self, file: Path, *, who: str = "", reason: str = "") -> Bundle:
         """Add the version in an archive. Adding it twice is no error.
 
@@ -269,6 +250,11 @@ class Store:
             change = Change(action="import", model=bundle.manifest.name, who=who, reason=reason or file.name)
             return self._add(bundle, document, change)[0]
 
+    def begin(self, pretrained: Path) -> Seeded:
+        """What a server does before it follows: `seed`."""
+        return self.seed(pretrained)
+
+    @again
     def seed(self, pretrained: Path) -> Seeded:
         """Add the bundles in ``pretrained`` (one folder each); serve names that never had a production version.
 

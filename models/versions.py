@@ -7,8 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
+from models.aliases import Target
 from models.bundle import GOLDEN, KERAS, MANIFEST, ONNX, Bundle, label
 from models.errors import BundleError, UnknownModelError
+from models.manifest import Manifest
 from models.names import is_name, is_version
 
 
@@ -68,6 +70,16 @@ class Versions:
             )
         return bundle
 
+    def manifest(self, name: str, version: str) -> Manifest:
+        """The manifest of one version, verified; see `open`."""
+        return self.open(name, version).manifest
+
+    def take(self, name: str, target: Target) -> Bundle:
+        """The bundle of one version, every file verified; see `open`."""
+        bundle = self.open(name, target.version)
+        bundle.verify()
+        return bundle
+
     def exists(self, name: str, version: str) -> bool:
         """Whether there is a folder of that version, good or not."""
         return (self._folder / name / version).exists()
@@ -88,7 +100,7 @@ class Versions:
         """
         manifest = bundle.manifest
         try:
-            there = self.open(manifest.name, manifest.version).manifest
+            there = self.manifest(manifest.name, manifest.version)
         except (BundleError, UnknownModelError):
             return False
         answering = [[m.task, *(m.files.get(name) for name in (KERAS, ONNX, GOLDEN))] for m in (there, manifest)]

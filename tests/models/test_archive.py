@@ -253,4 +253,4 @@ def test_a_manifest_that_announces_more_than_the_file_holds_is_refused(
     write(archive, [entry(what[0][0].name, manifest.to_json()), *what[1:]])
     with pytest.raises(BundleError, match="announced by the manifest"):
         read_archive(archive, tmp_path / "unpacked")
-    assert [p.name for p in (tmp_path / "unpacked").iterdir()] == [MANIFEST]
+    assert not (tmp_path / "unpacked").exists()
