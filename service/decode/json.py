@@ -1,6 +1,8 @@
 """JSON body -> its value, and the list of instances in it."""
 
+import json
 import re
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -9,19 +11,70 @@ from models.errors import DecodeError, InputError, shorten
 
 # orjson follows RFC 8259, which has no NaN, and gives up on deep nesting instead of overflowing the stack.
 _WORDS = re.compile(rb"\b(NaN|-?Infinity)\b")
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# In longer bodies a member that comes twice is not named: a second parse would hold up everybody. Bytes.
+_NAMED_BYTES = 64 * 1024
 
 
-def decode_json(body: bytes | memoryview) -> Any:
+def decode_json(body: bytes) -> Any:
     """The value of a JSON body.
 
     Raises:
         DecodeError: Not JSON.
+        InputError: A member comes twice in an object.
     """
     try:
-        return orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         hint = "JSON has no NaN or Infinity; leave such rows out." if _WORDS.search(body) else "Check the JSON."
         raise DecodeError(f"body: not valid JSON: {error}. {hint}") from None
+    # Each member has a colon. An object with one member is the usual body, and takes two memchr.
+    if body.find(b":", body.find(b":") + 1) != -1:
+        _refuse_doubled_members(body, document)
+    return document
+
+
+def _refuse_doubled_members(body: bytes, document: Any) -> None:
+    """Of two members of one name, parsers take either (RFC 8259, section 4): nobody can say which one was meant.
+
+    Raises:
+        InputError: There are such.
+    """
+    colons, members = body.count(b":"), _count_members(document, thoroughly=False)
+    if colons == members:
+        return
+    colons -= sum(text[0].count(b":") for text in _TEXT.finditer(body))
+    if colons > members and colons > _count_members(document, thoroughly=True):
+        rule = "a member may come only once in an object"
+        raise InputError(_doubled_member(body), rule, "it came twice", "Leave one out.")
+
+
+def _count_members(document: Any, *, thoroughly: bool) -> int:
+    """Members of all objects; unless thoroughly, a list whose first value is plain is taken to hold only such."""
+    count, left = 0, [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            left += value.values()
+        elif isinstance(value, list) and value and (thoroughly or isinstance(value[0], dict | list)):
+            left += value
+    return count
+
+
+def _doubled_member(body: bytes) -> str:
+    """Name of the first member that comes twice, as far as that is quickly found."""
+    doubled: list[str] = []
+
+    def look(members: list[tuple[str, Any]]) -> None:
+        doubled.extend(name for name, times in Counter(name for name, _ in members).items() if times > 1)
+
+    if len(body) <= _NAMED_BYTES:
+        try:
+            json.loads(body, object_pairs_hook=look, parse_int=str)
+        except RecursionError:
+            return "body"
+    return shorten(doubled[0])[1:-1] if doubled else "body"
 
 
 def decode_instances(body: bytes) -> list[Any]:

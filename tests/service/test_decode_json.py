@@ -10,7 +10,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from models.errors import DecodeError, InputError, ServingError
-from service.decode.json import decode_instances
+from service.decode.json import decode_instances, decode_json
 
 
 def invalid(body: bytes) -> InputError:
@@ -111,13 +111,42 @@ def test_an_error_does_not_echo_the_body() -> None:
     assert len(str(invalid(json.dumps({"instances": [1], "x" * 10**5: 1}).encode()))) < 300
 
 
-def test_of_a_member_that_stands_twice_the_last_one_counts() -> None:
-    """As docs/protocols.md says: RFC 8259 leaves it open, and the parser does not tell."""
-    assert decode_instances(b'{"instances": [1], "instances": [{"a": 1, "a": 2}]}') == [{"a": 2}]
-
-
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:instace0e1tru-+. \\', max_size=60).map(str.encode))
 @examples(max_examples=150, deadline=None)
 def test_any_bytes_are_instances_or_an_error_of_ours(body: bytes) -> None:
     with contextlib.suppress(ServingError):
         assert decode_instances(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"instances": [1], "instances": [2]}', "instances"),
+        (b'{"instances": [{"a": 1, "b": 2, "a": 3}]}', "a"),
+        (b'{"instances": [1, {"a": "::", "\\u0061" : "\\":"}]}', "a"),
+        (b'{"instances": [{"a": 1, "a": 3}' + b", 1" * 30_000 + b"]}", "body"),
+        (b'{"a": 1, "a": ' + b"[" * 1020 + b"]" * 1020 + b"}", "body"),
+    ],
+    ids=["top", "record", "escaped", "large", "deep"],
+)
+def test_a_member_that_comes_twice_is_refused_by_name_where_that_is_quick(body: bytes, name: str) -> None:
+    assert (invalid(body).field, invalid(body).received) == (name, "it came twice")
+
+
+names = st.text(alphabet=':a"\\\u00e9{', max_size=3)
+documents = st.recursive(
+    st.none() | st.integers(0, 9) | names, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=8
+)
+
+
+@given(documents, st.booleans())
+def test_no_document_that_names_each_member_once_is_taken_for_another(document: Any, escaped: bool) -> None:
+    assert decode_json(json.dumps(document, ensure_ascii=escaped).encode()) == document
+
+
+@given(st.dictionaries(names, documents, min_size=1), documents, st.data())
+def test_a_member_added_again_anywhere_is_refused(members: dict[str, Any], beside: Any, data: st.DataObject) -> None:
+    again = data.draw(st.sampled_from(sorted(members)))
+    doubled = f"{json.dumps(members)[:-1]}, {json.dumps(again)}: {json.dumps(beside)}}}"
+    with pytest.raises(InputError, match="only once"):
+        decode_json(f'[{json.dumps(beside)}, {{"outer": {doubled}}}]'.encode())
