@@ -5,9 +5,15 @@ for all of them: a worker that dies again and again would else make every scrape
 """
 
 import fcntl
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from service.number_files import NumberFile, read_numbers
+
+logger = logging.getLogger(__name__)
 
 _COUNTS = ("counter", "histogram")
 # No process has it.
@@ -17,9 +23,19 @@ _NOBODY = "0"
 @contextmanager
 def undisturbed(directory: Path) -> Iterator[None]:
     """While this is open no worker moves counts from file to file: they would be seen twice, or not at all."""
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with _locked(directory, fcntl.LOCK_SH):
         yield
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    # Only to be read: a disk may come to allow no more than that.
+    lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, how)
+        yield
+    finally:
+        os.close(lock)
 
 
 def tidy_up(directory: Path) -> None:
@@ -27,14 +43,17 @@ def tidy_up(directory: Path) -> None:
     dead = [path for path in _files(directory) if not _lives(path)]
     if not dead:
         return
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(directory, fcntl.LOCK_EX):
         # Another worker may have been first: what is there now counts.
         for path in [path for path in _files(directory) if not _lives(path)]:
             kind = path.name.partition("_")[0]
-            if kind in _COUNTS:
-                _add(path, directory / f"{kind}_{_NOBODY}.db")
-            path.unlink()
+            try:
+                if kind in _COUNTS:
+                    _add(path, directory / f"{kind}_{_NOBODY}.db")
+                path.unlink()
+            except OSError as error:
+                # Such as a full disk. Its counts are still seen where they are.
+                logger.debug("%s of a killed worker stays: %s", path.name, error)
 
 
 def _files(directory: Path) -> list[Path]:
@@ -53,10 +72,8 @@ def _lives(path: Path) -> bool:
 
 
 def _add(path: Path, to: Path) -> None:
-    from prometheus_client.mmap_dict import MmapedDict
-
-    total = MmapedDict(str(to))  # type: ignore[no-untyped-call]
-    for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-        before, _ = total.read_value(key)  # type: ignore[no-untyped-call]
-        total.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
-    total.close()  # type: ignore[no-untyped-call]
+    total = NumberFile(str(to))
+    for key, value, timestamp in read_numbers(path):
+        before, _ = total.read_value(key)
+        total.write_value(key, before + value, timestamp)
+    total.save_whole()

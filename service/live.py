@@ -59,6 +59,7 @@ class LiveRecorder:
         self._counted: dict[str, Numbers] = {}
         self._versions: dict[str, str] = {}
         self._lines: list[bytes] = []
+        self._lost = False
 
     def record(self, versions: Mapping[str, str], now: float | None = None) -> None:
         """Write a line if a slot is over; cheap otherwise, so call it often.
@@ -88,8 +89,11 @@ class LiveRecorder:
             line = orjson.dumps({"slot": slot - 1, "models": models, "switched": switched}) + b"\n"
             try:
                 self._write(self._path, line)
+                self._lost = False
             except OSError as error:
-                logger.warning("no history for the page: %s", error)
+                if not self._lost:
+                    logger.warning("no history for the page: %s", error)
+                self._lost = True
 
     def _write(self, path: Path, line: bytes) -> None:
         self._lines.append(line)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from service.dead_workers import tidy_up, undisturbed
+from service.errors import NotReadyError
+from service.number_files import NumberFiles
 from service.objective import LATENCIES_S, Objective
 from service.present import PresentGauge
 from service.profile import Profile
@@ -34,6 +36,7 @@ class Metrics:
         self._client = client
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._directory = Path(directory) if directory else None
+        self.files = NumberFiles.installed()
         # Outside of a server (in tests) there is no directory, and a registry of its own lets several coexist.
         self._registry = client.CollectorRegistry()
         options: dict[str, Any] = {"namespace": "serving", "registry": self._registry}
@@ -69,7 +72,7 @@ class Metrics:
         )
         self.model_info = PresentGauge(
             "serving_model_info",
-            "1 for what is loaded.",
+            "1 for each version that is loaded.",
             ["model", "version", "alias", "engine", "device"],
             self._directory,
         )
@@ -92,11 +95,20 @@ class Metrics:
             self._directory,
         )
         self.batch_limit = PresentGauge(
-            "serving_batch_limit_rows", "Largest batch, as follows from that.", ["model"], self._directory
+            "serving_batch_limit_rows",
+            "Largest batch, as follows from the measured latency curve.",
+            ["model"],
+            self._directory,
         )
-        self.reloads = client.Counter("model_reloads", "Loads of a version.", ["model", "result"], **options)
+        self.reloads = client.Counter(
+            "model_reloads", "Loads of a version, by whether they succeeded.", ["model", "result"], **options
+        )
         self.load_seconds = client.Gauge(
-            "model_load_seconds", "Duration of the last load.", ["model"], multiprocess_mode="livemax", **options
+            "model_load_seconds",
+            "Duration of the last load of a version.",
+            ["model"],
+            multiprocess_mode="livemax",
+            **options,
         )
         self.canary_failures = client.Counter(
             "canary_failures", "Requests that the candidate failed and production answered.", ["model"], **options
@@ -109,16 +121,22 @@ class Metrics:
         self.shadow_rows = client.Gauge(
             "shadow_rows", "Rows given to the present candidate, by what became of them.", ["model", "result"], **live
         )
-        self.shadow_batches = client.Gauge("shadow_batches", "Batches compared.", ["model"], **live)
+        self.shadow_batches = client.Gauge("shadow_batches", "Batches that a shadow compared.", ["model"], **live)
         self.shadow_seconds = client.Gauge(
-            "shadow_seconds", "Engine time of the batches compared.", ["model", "alias"], **live
+            "shadow_seconds",
+            "Engine time of the batches that a shadow compared, production's and the candidate's.",
+            ["model", "alias"],
+            **live,
         )
         self.shadow_distance = client.Gauge(
-            "shadow_distance", "Mean absolute difference of outputs, summed over rows.", ["model"], **live
+            "shadow_distance",
+            "Mean absolute difference of the candidate's outputs from production's, summed over rows.",
+            ["model"],
+            **live,
         )
         self.shadow_distance_max = client.Gauge(
             "shadow_distance_max",
-            "Largest absolute difference of outputs.",
+            "Largest absolute difference of the candidate's outputs from production's.",
             ["model"],
             multiprocess_mode="livemax",
             **options,
@@ -128,17 +146,21 @@ class Metrics:
         # By number of the worker; the worker in the place of a killed one takes its number over.
         own: dict[str, Any] = {"labelnames": ["worker"], **options}
         recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
-        self.rss_bytes = client.Gauge("worker_rss_bytes", "Resident memory.", **recent)
-        self.open_fds = client.Gauge("worker_open_fds", "Open file descriptors.", **recent)
-        self.start_time = client.Gauge("worker_start_time_seconds", "Start, since the epoch.", **recent)
-        self.loop_lag = client.Gauge(
-            "event_loop_lag_seconds", "Longest lateness of a timer in the last 15 seconds.", **recent
+        self.rss_bytes = client.Gauge("worker_rss_bytes", "Resident memory of a worker process.", **recent)
+        self.open_fds = client.Gauge("worker_open_fds", "Open file descriptors of a worker process.", **recent)
+        self.start_time = client.Gauge(
+            "worker_start_time_seconds", "Start of a worker process, since the epoch.", **recent
         )
-        self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time, user and system.", **own)
+        self.loop_lag = client.Gauge(
+            "event_loop_lag_seconds", "Longest lateness of a timer of the event loop in the last 15 seconds.", **recent
+        )
+        self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time of a worker process, user and system.", **own)
         gpu: dict[str, Any] = {"labelnames": ["gpu"], "multiprocess_mode": "livemostrecent", **options}
-        self.gpu_utilization = client.Gauge("gpu_utilization_ratio", "Share of time in which a kernel ran.", **gpu)
-        self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "Memory in use, by whoever uses it.", **gpu)
-        self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory.", **gpu)
+        self.gpu_utilization = client.Gauge(
+            "gpu_utilization_ratio", "Share of time in which a kernel ran on the GPU.", **gpu
+        )
+        self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "GPU memory in use, by whoever uses it.", **gpu)
+        self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
         self._present = (
             *(self.model_info, self.objective_latency, self.objective_success),
             *(self.batch_latency, self.batch_limit),
@@ -154,11 +176,15 @@ class Metrics:
         psi = "Population stability index of what goes in against training, less chance's part; the worst worker's."
         labels = ["model", "alias", "feature"]
         self.input_psi = PresentGauge("serving_input_psi", psi, labels, directory)
-        self.prediction_psi = PresentGauge("serving_prediction_psi", "The same of what comes out.", labels, directory)
+        self.prediction_psi = PresentGauge(
+            "serving_prediction_psi", psi.replace("goes in", "comes out"), labels, directory
+        )
         self.drift_state = PresentGauge(
             "serving_drift_state", "0 none, 1 moderate, 2 major; the worst worker's.", ["model", "alias"], directory
         )
-        self.drift_rows = client.Counter("drift_rows", "Rows compared with the training's.", ["model"], **options)
+        self.drift_rows = client.Counter(
+            "drift_rows", "Rows that were compared with the training's.", ["model"], **options
+        )
         # by: schema, of requests refused; training, of rows compared.
         by = ["model", "feature", "by"]
         self.out_of_range = client.Counter(
@@ -171,7 +197,10 @@ class Metrics:
     def _declare_answered(self, options: dict[str, Any]) -> None:
         client = self._client
         self.captured = client.Counter(
-            "captured_rows", "Rows written to files, or dropped because too many came.", ["model", "result"], **options
+            "captured_rows",
+            "Rows written to capture files, or dropped because too many came.",
+            ["model", "result"],
+            **options,
         )
         self.feedback = client.Counter(
             "feedback",
@@ -180,7 +209,10 @@ class Metrics:
             **options,
         )
         self.feedback_error = client.Counter(
-            "feedback_absolute_error", "Sum of absolute errors, in the model's unit.", ["model", "alias"], **options
+            "feedback_absolute_error",
+            "Sum of absolute errors that feedback told, in the model's unit.",
+            ["model", "alias"],
+            **options,
         )
 
     def model(self, name: str, role: str = "production") -> ModelMetrics:
@@ -214,9 +246,13 @@ class Metrics:
         self.duration.labels(route, "", "").observe(seconds)
 
     def flush(self) -> None:
-        """Count everything recorded by this worker."""
+        """Count everything recorded by this worker; on the event loop."""
         for model in self._models.values():
             model.flush()
+
+    def save(self) -> None:
+        """Let the other workers see what was counted; writes files, so call it in a thread."""
+        self.files.save(*(gauge.save for gauge in self._present))
 
     def render(self) -> tuple[bytes, str]:
         """The exposition of all workers and its content type, with what was recorded up to now."""
@@ -224,7 +260,14 @@ class Metrics:
         return self.expose()
 
     def expose(self) -> tuple[bytes, str]:
-        """The same without what is not flushed yet; takes tens of milliseconds, so call it in a thread."""
+        """The same without what is not flushed yet; takes tens of milliseconds, so call it in a thread.
+
+        Raises:
+            NotReadyError: The files of the workers can be neither written nor read: numbers would be wrong.
+        """
+        self.save()
+        if self.files.stale:
+            raise NotReadyError(f"The {self.files.problem}")
         with self._all_workers() as registry:
             return self._client.generate_latest(registry), self._client.CONTENT_TYPE_LATEST
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.number_files import replace_file
+
 Labels = tuple[str, ...]
 
 
@@ -28,17 +30,23 @@ class PresentGauge:
         self.name, self.documentation, self.labels = name, documentation, tuple(labels)
         self._directory = directory
         self._values: dict[Labels, float] = {}
+        self._saved: dict[Labels, float] = {}
 
     def replace(self, values: Mapping[Labels, float]) -> None:
         """Let label values -> value be all that this worker has from now on."""
-        if dict(values) == self._values:
-            return
         self._values = dict(values)
-        if self._directory is not None:
-            path = self._directory / f"present_{self.name}_{os.getpid()}.json"
-            new = path.with_suffix(".new")
-            new.write_text(json.dumps([[*labels, value] for labels, value in self._values.items()]))
-            new.replace(path)
+
+    def save(self) -> None:
+        """Let the other workers see what this one has, where that changed.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        values = self._values
+        if self._directory is not None and values != self._saved:
+            rows = json.dumps([[*labels, value] for labels, value in values.items()])
+            replace_file(self._directory / f"present_{self.name}_{os.getpid()}.json", rows.encode())
+            self._saved = values
 
     def collect(self) -> Iterator[Any]:
         """The gauge as prometheus_client's registries want it."""

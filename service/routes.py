@@ -185,7 +185,7 @@ def build_routes(runtime: Runtime) -> Starlette:
         document = {
             "status": status,
             "models": {name: served.manifest.version for name, served in sorted(loader.served.items())},
-            "problems": loader.problems(),
+            "problems": runtime.problems(),
         }
         return json_response(document, 200 if runtime.ready else 503)
 
@@ -198,7 +198,7 @@ def build_routes(runtime: Runtime) -> Starlette:
 
     def models(_: Request) -> Response:
         served = [summary(served) | fallback(loader, name) for name, served in sorted(loader.served.items())]
-        return json_response({"models": served, "problems": loader.problems()})
+        return json_response({"models": served, "problems": runtime.problems()})
 
     def model(request: Request) -> Response:
         name = request.path_params["model"]

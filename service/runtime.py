@@ -103,6 +103,7 @@ class Runtime:
         self._watching.shutdown(wait=False)
         self.measure()
         self.metrics.flush()
+        self.metrics.save()
         if self.observer is not None:
             await asyncio.to_thread(self.observer.close)
 
@@ -110,6 +111,11 @@ class Runtime:
     def ready(self) -> bool:
         """Whether new requests should come here: open, loaded, at least one model served, not draining."""
         return not self.opening and self.loader.ready and bool(self.loader.served) and not self.draining
+
+    def problems(self) -> dict[str, str]:
+        """What is not as it should be: model, document or the like -> why."""
+        problem = self.metrics.files.problem
+        return self.loader.problems() | ({"metrics": problem} if problem else {})
 
     async def beside(self, work: Callable[..., Done], *arguments: object) -> Done:
         """What ``work`` gives, in a thread for the watching alone: large bodies may keep asyncio's own threads busy."""
@@ -131,6 +137,7 @@ class Runtime:
             self.vitals.measure(loop.time() - due)
             self.measure()
             self.metrics.flush()
+            await self.beside(self.metrics.save)
             versions = {name: served.manifest.version for name, served in self.loader.served.items()}
             # It looks at every metric and writes a file: milliseconds.
             await self.beside(self.live.record, versions)

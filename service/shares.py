@@ -1,11 +1,13 @@
-"""How many connections each worker process has, in memory that all of them share."""
+"""How many connections each worker process has, in a file that all of them share."""
 
 import fcntl
-import mmap
 import os
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 _NOBODY = -1
+_COUNT = struct.Struct("q")
 
 
 class Shares:
@@ -26,31 +28,44 @@ class Shares:
     def __init__(self, path: Path, workers: int) -> None:
         # Those that end are there for a while beside those in their place.
         self._slots = range(2 * workers)
+        self._counts = struct.Struct(f"{len(self._slots)}q")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        size = len(self._slots) * 8
-        os.ftruncate(self._file, size)
-        self._counts = memoryview(mmap.mmap(self._file, size)).cast("q")
+        # Not mapped into memory: a full or failing disk would end the process that touches it. What is allocated now
+        # can be written however full the disk becomes.
+        try:
+            os.posix_fallocate(self._file, 0, self._counts.size)
+        except OSError:
+            self.close()
+            raise
         own = next((slot for slot in self._slots if self._lock(slot)), None)
         if own is None:
-            os.close(self._file)
+            self.close()
             raise RuntimeError(f"{path.name}: {len(self._slots)} workers share connections already.")
         self._own = own
         self.set(0)
 
     def set(self, connections: int) -> None:
         """Tell the others how many connections this worker has."""
-        self._counts[self._own] = connections
+        self._write(self._own, connections)
 
     def ahead(self) -> bool:
         """Whether a living worker has fewer connections than this one."""
-        mine = self._counts[self._own]
-        return any(_NOBODY < self._counts[slot] < mine and self._lives(slot) for slot in self._slots)
+        with suppress(OSError, struct.error):
+            counts = self._counts.unpack(os.pread(self._file, self._counts.size, 0))
+            mine = counts[self._own]
+            return any(_NOBODY < counts[slot] < mine and self._lives(slot) for slot in self._slots)
+        return False
+
+    def _write(self, slot: int, connections: int) -> None:
+        # Where the disk fails, each worker takes what comes.
+        with suppress(OSError):
+            os.pwrite(self._file, _COUNT.pack(connections), slot * _COUNT.size)
 
     def _lives(self, slot: int) -> bool:
         if slot == self._own or not self._lock(slot):
             return True
         # Under the lock, so that it is not taken from one that has just begun.
-        self._counts[slot] = _NOBODY
+        self._write(slot, _NOBODY)
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, slot)
         return False
 
@@ -64,3 +79,5 @@ class Shares:
     def close(self) -> None:
         """Give the slot back."""
         os.close(self._file)
+        # Its number may soon be that of another file.
+        self._file = -1
