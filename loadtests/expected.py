@@ -1,27 +1,28 @@
-"""Requests with the answers they must get, from the golden rows of the shipped bundles.
+"""Requests with the answers they must get, from the golden rows of the served bundles.
 
 The golden outputs were computed when the bundle was made, so nothing here runs a model. For a data set whose licence
 allows no copies the golden rows are synthetic; they serve just as well.
 """
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
-from PIL import Image
 
+from loadtests.formats import FORMATS, GRPC, Headers, Read
+from loadtests.tensors import addressed
 from models.bundle import Bundle
-from models.task import ImageClassification, Sequences, TabularRegression, Task
+from models.task import Classes
 
 # On top of the bundle's golden tolerance: float32 in batches of other sizes. Relative.
 _RELATIVE = 1e-5
-JSON, PNG = "application/json", "image/png"
+_MOST = 64
+SINGLE, MANY = SIZES = (1, 32)
+"""Rows of a request."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +30,45 @@ class Case:
     """One request and its right answer.
 
     Attributes:
-        name: In the statistics, such as ``dnn image/png``.
+        model: That is asked.
+        payload: Such as ``png``.
+        rows: In the body.
+        name: In the statistics, such as ``dnn native png``.
         path: Of the request.
-        content_type: Of the body.
+        headers: But for the length.
         body: To send.
-        version: That must answer.
-        expected: The answer as `Task.answer` gives it, with Python numbers.
+        read: Finds version and values in an answer.
+        where: What these are called in a message.
+        answers: Version -> what it must say. Any of them may answer.
         tolerance: Largest accepted absolute difference, in the output's unit.
     """
 
+    model: str
+    payload: str
+    rows: int
     name: str
     path: str
-    content_type: str
+    headers: Headers
     body: bytes
-    version: str
-    expected: dict[str, Any]
+    read: Read
+    where: str
+    answers: Mapping[str, Any]
     tolerance: float
 
-    def problem(self, body: bytes) -> str:
-        """Why ``body`` is no right answer; empty if it is one."""
+    def judge(self, body: bytes) -> tuple[str, str]:
+        """The version that answered (empty where the format does not say), and why ``body`` is wrong, else empty."""
         try:
-            document = orjson.loads(body)
-            version, (received,) = document["version"], document["predictions"]
-        except (ValueError, KeyError, TypeError) as error:
-            return f"unexpected form: {error!r}"
-        if version != self.version:
-            return f"version {version} answered instead of {self.version}"
-        return difference(self.expected, received, self.tolerance)
+            version, received = self.read(body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return "", f"unexpected form: {error!r}"
+        if version and version not in self.answers:
+            return version, f"version {version} answered instead of {' or '.join(self.answers)}"
+        possible = [self.answers[version]] if version else list(self.answers.values())
+        found = [difference(expected, received, self.tolerance, self.where) for expected in possible]
+        return version, "" if "" in found else found[0]
 
 
-def difference(expected: Any, received: Any, tolerance: float, path: str = "predictions[0]") -> str:
+def difference(expected: Any, received: Any, tolerance: float, path: str) -> str:
     """The first difference of two JSON values, numbers compared with tolerance; empty if there is none."""
     if isinstance(expected, dict):
         if not isinstance(received, dict) or expected.keys() != received.keys():
@@ -78,60 +88,71 @@ def difference(expected: Any, received: Any, tolerance: float, path: str = "pred
 
 
 @lru_cache(maxsize=8)
-def cases(bundles: Path, kind: str) -> tuple[Case, ...]:
-    """All cases of the bundles whose task is of ``kind``.
+def cases(bundles: Path, protocol: str, models: tuple[str, ...] = ()) -> tuple[Case, ...]:
+    """All cases of one protocol, of the named models or all.
+
+    Two bundles of one name are two versions of a model that both may answer.
 
     Raises:
-        LookupError: There is no such bundle.
+        LookupError: There is no such bundle, or versions of a model differ in their golden rows.
     """
-    found: list[Case] = []
+    found: dict[str, list[Bundle]] = {}
     for manifest in sorted(bundles.glob("*/manifest.json")):
         bundle = Bundle.open(manifest.parent)
-        if bundle.manifest.task.kind == kind:
-            found += _cases_of(bundle)
-    if not found:
-        raise LookupError(f"{bundles} holds no bundle for {kind}. Give --bundles a folder with one.")
-    return tuple(found)
+        found.setdefault(bundle.manifest.name, []).append(bundle)
+    wrong = sorted(set(models) - found.keys()) if found else ["any model"]
+    if wrong:
+        raise LookupError(
+            f"{bundles} holds no bundle of {', '.join(wrong)}, but of {', '.join(found) or 'none'}. "
+            "Check --bundles and --models."
+        )
+    wanted = [versions for name, versions in found.items() if not models or name in models]
+    return tuple(case for versions in wanted for case in _cases_of(versions, protocol))
 
 
-def _cases_of(bundle: Bundle) -> Iterator[Case]:
-    manifest = bundle.manifest
-    for row, output in zip(*bundle.golden(), strict=True):
-        # orjson turns numpy's numbers into those that the service would send.
-        expected = orjson.loads(orjson.dumps(manifest.task.answer(output), option=orjson.OPT_SERIALIZE_NUMPY))
-        if isinstance(manifest.task, ImageClassification) and _is_close(output):
+def _cases_of(versions: list[Bundle], protocol: str) -> Iterator[Case]:
+    first = versions[0].manifest
+    rows, _ = versions[0].golden()
+    outputs: dict[str, NDArray[np.float32]] = {}
+    usable = np.full(len(rows), fill_value=True)
+    for bundle in versions:
+        same, outputs[bundle.manifest.version] = bundle.golden()
+        if not np.array_equal(same, rows):
+            raise LookupError(f"the versions of {first.name} have different golden rows. Leave one of them out.")
+        if isinstance(first.task, Classes):
+            usable &= ~_is_close(outputs[bundle.manifest.version])
+    numbers = np.flatnonzero(usable)[:_MOST]
+    for (spoken, payload), form in FORMATS.items():
+        if spoken != protocol:
             continue
-        for content_type, body in _bodies(manifest.task, row):
+        for chosen in _batches(numbers):
+            request = form.request(first.task, rows[chosen])
+            if request is None:
+                continue
             yield Case(
-                f"{manifest.name} {content_type}",
-                f"/predict/{manifest.name}",
-                content_type,
-                body,
-                manifest.version,
-                expected,
-                manifest.golden_tolerance,
+                model=first.name,
+                payload=payload,
+                rows=len(chosen),
+                name=f"{first.name} {protocol} {payload}" + (f" {MANY} rows" if len(chosen) > 1 else ""),
+                path=form.path.format(model=first.name),
+                headers=request.headers,
+                body=addressed(request.body, first.name) if protocol == GRPC else request.body,
+                read=form.read,
+                where=form.where,
+                answers={v: form.answer(first.task, values[chosen]) for v, values in outputs.items()},
+                tolerance=first.golden_tolerance,
             )
 
 
-def _is_close(probabilities: NDArray[np.float32]) -> bool:
-    """Whether the two likeliest classes could change places by rounding."""
-    second, first = np.partition(probabilities, -2)[-2:]
-    return bool(first - second < 1e-3)
+def _batches(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Each row alone, and two large requests in which rows may come again."""
+    yield from numbers[:, np.newaxis]
+    if len(numbers):
+        yield np.resize(numbers, MANY)
+        yield np.resize(numbers[::-1], MANY)
 
 
-def _bodies(task: Task, row: NDArray[Any]) -> Sequence[tuple[str, bytes]]:
-    """Every way in which this row can be sent."""
-    if isinstance(task, ImageClassification):
-        pixels = row[..., 0] if task.channels == 1 else row
-        picture = io.BytesIO()
-        Image.fromarray(pixels).save(picture, "PNG")
-        return [(PNG, picture.getvalue()), (JSON, _instances(pixels.tolist()))]
-    if isinstance(task, TabularRegression):
-        return [(JSON, _instances(task.record(row)))]
-    if isinstance(task, Sequences):
-        return [(JSON, _instances(row[:, 0].tolist() if len(task.channels) == 1 else row.tolist()))]
-    raise TypeError(f"no request for {type(task).__name__}")
-
-
-def _instances(value: Any) -> bytes:
-    return orjson.dumps({"instances": [value]})
+def _is_close(probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether the two likeliest classes of a row could change places by rounding."""
+    ordered = np.partition(probabilities, -2, axis=-1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2] < 1e-3)

@@ -1,52 +1,104 @@
-"""Users who send golden rows and compare every answer: a wrong one is a failure.
-
-With ``--headless`` the thresholds decide the exit status: 0 within all of them, 1 otherwise.
-"""
+"""The users, the shape, and the thresholds that decide the exit status with ``--headless``."""
 
 import logging
-import random
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
 
-from locust import FastHttpUser, events, task
+import gevent
+from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
-from loadtests.expected import JSON, PNG, Case, cases
+from loadtests.shapes import SHAPES, Run, users_at
+from loadtests.tally import Tally
+from loadtests.users import GrpcUser, NativeUser, OpenInferenceUser, TensorFlowServingUser
+from loadtests.verdict import MET, MISSED, Figures, Limits, broken, figures
+
+__all__ = ["GrpcUser", "NativeUser", "OpenInferenceUser", "Shape", "TensorFlowServingUser"]
 
 logger = logging.getLogger(__name__)
+_PROGRESS_S = 5.0
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Our thresholds, each also an environment variable."""
+    """Ours, each also an environment variable."""
     group = parser.add_argument_group("keras-serving")
-    group.add_argument(
-        "--bundles", default="models/pretrained", env_var="LOAD_BUNDLES", help="Folder of bundles with golden rows"
-    )
-    group.add_argument(
-        "--max-failure-ratio",
-        type=float,
-        default=0.0,
-        env_var="LOAD_MAX_FAILURE_RATIO",
-        help="Largest accepted share of failed and wrong answers [%(default)s]",
-    )
-    group.add_argument(
-        "--max-p99-ms",
-        type=float,
-        default=100.0,
-        env_var="LOAD_MAX_P99_MS",
-        help="Largest accepted 99th percentile of response times, in milliseconds [%(default)s]",
-    )
-    group.add_argument(
-        "--min-requests-per-s",
-        type=float,
-        default=200.0,
-        env_var="LOAD_MIN_REQUESTS_PER_S",
-        help="Smallest accepted number of requests a second [%(default)s]",
-    )
+
+    def add(flag: str, default: Any, text: str, kind: type = str, **more: Any) -> None:
+        variable = f"LOAD_{flag.strip('-').replace('-', '_').upper()}"
+        group.add_argument(flag, default=default, env_var=variable, type=kind, help=f"{text} [%(default)s]", **more)
+
+    add("--shape", "steady", "How many users there are when", choices=tuple(SHAPES))
+    add("--seconds", 20.0, "Length of the run", float)
+    add("--bundles", "models/pretrained", "Folder of the served bundles, for their golden rows")
+    add("--models", "", "Comma-separated names of the models that are asked; empty for all")
+    add("--grpc", "", "HOST:PORT of gRPC; empty for port 3001 of --host")
+    add("--max-failure-ratio", 0.0, "Largest accepted share of failed and wrong answers", float)
+    add("--max-p99-ms", 500.0, "Largest accepted 99th percentile of response times, in milliseconds", float)
+    add("--min-requests-per-s", 50.0, "Smallest accepted number of requests a second", float)
+
+
+class Shape(LoadTestShape):  # type: ignore[misc]
+    """As ``--shape``, ``--users`` and ``--seconds`` say."""
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users, and how many of them come or go a second; None ends the run."""
+        options = self.runner.environment.parsed_options
+        run = Run(options.num_users or 1, options.seconds)
+        users = users_at(options.shape, run, self.get_run_time())
+        return None if users is None else (users, float(run.users))
+
+
+@events.init.add_listener
+def prepare(environment: Environment, **_: Any) -> None:
+    """Count versions in this process, and give the counts to the master where there is one."""
+    environment.tally = Tally()
+    environment.began = perf_counter()
+
+    def give(client_id: str, data: dict[str, Any]) -> None:
+        data["versions"] = environment.tally.give()
+
+    def take(client_id: str, data: dict[str, Any]) -> None:
+        environment.tally.take(data["versions"])
+
+    environment.events.report_to_master.add_listener(give)
+    environment.events.worker_report.add_listener(take)
+
+
+@events.test_start.add_listener
+def begin(environment: Environment, **_: Any) -> None:
+    """Note the time, read what will be sent before anything is timed, and tell every few seconds how it goes."""
+    environment.began = perf_counter()
+    for user in environment.user_classes:
+        try:
+            user.prepare(environment.parsed_options)
+        except LookupError as error:
+            logger.error("%s", error)  # noqa: TRY400 - the message says all
+            environment.runner.quit()
+            return
+    if not isinstance(environment.runner, WorkerRunner):
+        gevent.spawn(_tell, environment)
+
+
+def _tell(environment: Environment) -> None:
+    options: Any = environment.parsed_options
+    while (since := perf_counter() - environment.began) < options.seconds:
+        if since >= _PROGRESS_S:
+            found = _figures(environment)
+            logger.info(
+                "%.0f of %g s, %d users: %s", since, options.seconds, environment.runner.user_count, found.say()
+            )
+        gevent.sleep(_PROGRESS_S)
+
+
+def _figures(environment: Environment) -> Figures:
+    exceptions: Mapping[str, Any] = environment.runner.exceptions if environment.runner is not None else {}
+    return figures(environment.stats, len(exceptions), environment.tally.versions())
 
 
 @events.quitting.add_listener
@@ -55,94 +107,12 @@ def judge(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     options: Any = environment.parsed_options
-    total = environment.stats.total
-    broken = []
-    if total.num_requests == 0:
-        broken.append("no request was answered")
-    if total.fail_ratio > options.max_failure_ratio:
-        broken.append(f"failure ratio {total.fail_ratio:.4f} is above {options.max_failure_ratio:g}")
-    p99 = total.get_response_time_percentile(0.99)
-    if p99 > options.max_p99_ms:
-        broken.append(f"p99 {p99:.0f} ms is above {options.max_p99_ms:g} ms")
-    if total.total_rps < options.min_requests_per_s:
-        broken.append(f"{total.total_rps:.0f} requests/s is below {options.min_requests_per_s:g}")
-    if environment.runner is not None and environment.runner.exceptions:
-        broken.append(f"{len(environment.runner.exceptions)} kinds of exception in the users themselves")
-    for problem in broken:
+    limits = Limits(options.max_failure_ratio, options.max_p99_ms, options.min_requests_per_s, options.shape)
+    found = _figures(environment)
+    problems = broken(found, limits)
+    for problem in problems:
         logger.error("threshold: %s", problem)
-    if not broken:
-        logger.info(
-            "all thresholds are met: %d requests, %.0f a second, p99 %.0f ms", total.num_requests, total.total_rps, p99
-        )
-    environment.process_exit_code = 1 if broken else 0
-
-
-class GoldenUser(FastHttpUser):
-    """Sends golden rows of one kind of task, one after the other, without a pause."""
-
-    abstract = True
-    kind: ClassVar[str]
-    cases: dict[str, list[Case]]
-
-    def on_start(self) -> None:
-        """Read the bundles; once a process, for the cases are kept."""
-        try:
-            found = cases(Path(self.environment.parsed_options.bundles), self.kind)
-        except LookupError as error:
-            logger.error("%s", error)  # noqa: TRY400 - the message says all
-            self.environment.runner.quit()
-            raise StopUser from None
-        self.cases = {kind: [case for case in found if case.content_type == kind] for kind in (JSON, PNG)}
-
-    def send(self, content_type: str) -> None:
-        """One request; anything but the right answer is a failure."""
-        case = random.choice(self.cases[content_type])
-        with self.client.post(
-            case.path,
-            data=case.body,
-            headers={"Content-Type": case.content_type},
-            name=case.name,
-            catch_response=True,
-        ) as response:
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}: {(response.text or '')[:200]}")
-            elif problem := case.problem(response.content):
-                response.failure(f"wrong answer: {problem}")
-
-
-class PictureUser(GoldenUser):
-    """Pictures, as files and as pixels."""
-
-    kind = "image_classification"
-
-    @task
-    def picture_file(self) -> None:
-        """A PNG."""
-        self.send(PNG)
-
-    @task
-    def pixels(self) -> None:
-        """Nested lists of pixels."""
-        self.send(JSON)
-
-
-class RecordUser(GoldenUser):
-    """Records as JSON objects."""
-
-    kind = "tabular_regression"
-
-    @task
-    def record(self) -> None:
-        """One record."""
-        self.send(JSON)
-
-
-class SequenceUser(GoldenUser):
-    """The recent past of a series."""
-
-    kind = "sequence_forecast"
-
-    @task
-    def sequence(self) -> None:
-        """One sequence."""
-        self.send(JSON)
+    for line in found.say_versions():
+        logger.info("%s", line)
+    logger.info("%s: %s", "thresholds are missed" if problems else "all thresholds are met", found.say())
+    environment.process_exit_code = MISSED if problems else MET

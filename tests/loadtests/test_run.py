@@ -1,77 +1,98 @@
-"""One real load test: a server, locust, and the exit status that its thresholds decide."""
+"""Real load tests: a server, locust, and the exit status that its thresholds decide."""
 
+import csv
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from loadtests.served import Served, serving
 from models.bundle import GOLDEN, Bundle
-from models.manifest import Manifest
-from tests.bundles import CARS, IMAGE, SERIES, make_bundle
+from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-LENIENT = ("--", "--min-requests-per-s", "1", "--max-p99-ms", "60000")
+LENIENT = ("--min-requests-per-s", "1", "--max-p99-ms", "60000")
+TASKS = {"pictures": IMAGE, "cars": CARS, "churn": CHURN, "series": SERIES, "state": STATE}
 
 
-@pytest.fixture
-def bundles(tmp_path: Path) -> Path:
-    for name, task in (("pictures", IMAGE), ("cars", CARS), ("series", SERIES)):
-        make_bundle(tmp_path / "bundles", name, task)
-    return tmp_path / "bundles"
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    for name, task in TASKS.items():
+        make_bundle(folder, name, task)
+    return folder
 
 
-def load_test(bundles: Path, html: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def served(bundles: Path) -> Iterator[Served]:
+    with serving(bundles, workers=1) as found:
+        yield found
+
+
+def load_test(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a user does, with its reports in ``folder``."""
+    reports = ("--html", str(folder / "load.html"), "--csv", str(folder / "load"))
     return subprocess.run(
-        [
-            *(sys.executable, "-m", "loadtests", "--bundles", str(bundles), "--html", str(html)),
-            *("--seconds", "2", "--users", "6", *arguments),
-        ],
+        [sys.executable, "-m", "loadtests", *reports, *arguments],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=180,
         check=False,
     )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_right_answers_within_the_limits_exit_0(bundles: Path, tmp_path: Path, processes: int) -> None:
-    done = load_test(bundles, tmp_path / "report.html", "--processes", str(processes), *LENIENT)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all thresholds are met" in done.stderr
-    for name in ("pictures image/png", "pictures application/json", "cars application/json", "series application/json"):
-        assert name in done.stdout + done.stderr
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+def requests_by_name(folder: Path) -> dict[str, int]:
+    with (folder / "load_stats.csv").open() as file:
+        return {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(file)}
 
 
-def test_a_missed_limit_exits_1_and_is_named(bundles: Path, tmp_path: Path) -> None:
-    done = load_test(bundles, tmp_path / "report.html", "--", "--min-requests-per-s", "10000000")
+def test_every_user_of_two_processes_gets_right_answers_which_are_counted_together(
+    served: Served, bundles: Path, tmp_path: Path
+) -> None:
+    where = ("--host", served.url, "--grpc", served.grpc, "--bundles", str(bundles))
+    done = load_test(tmp_path, *where, "--processes", "2", "--seconds", "5", "--users", "9", "--", *LENIENT)
+    assert done.returncode == 0, done.stdout
+    assert "all thresholds are met" in done.stdout
+    assert "2 workers connected" in done.stdout
+    counts = requests_by_name(tmp_path)
+    total = counts.pop("Aggregated")
+    assert total == sum(counts.values())
+    assert {tuple(name.split()[:2]) for name in counts} >= {
+        (model, protocol) for model in TASKS for protocol in ("native", "tfserving", "openinference")
+    }
+    assert any(" grpc " in name for name in counts)
+    assert any(name.endswith("32 rows") for name in counts)
+    assert (tmp_path / "load.html").stat().st_size > 10_000
+
+
+def test_wrong_answers_and_a_missed_limit_exit_1_and_are_named(served: Served, bundles: Path, tmp_path: Path) -> None:
+    other = expecting_other_answers(bundles / "cars-0", tmp_path / "other")
+    where = ("--host", served.url, "--bundles", str(other), "--protocols", "native", "--payloads", "json")
+    done = load_test(tmp_path, *where, "--seconds", "1", "--users", "2", "--", "--min-requests-per-s", "10000000")
     assert done.returncode == 1
-    assert "is below 1e+07" in done.stderr
+    assert "failure ratio 1.0000 is above 0" in done.stdout
+    assert "wrong answer: predictions[0].value" in done.stdout
+    assert "requests/s is below 1e+07" in done.stdout
+    assert {name for name in requests_by_name(tmp_path) if name != "Aggregated"} <= {
+        "cars native json",
+        "cars native json 32 rows",
+    }
 
 
-def test_wrong_answers_exit_1(bundles: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    make_bundle(other, "cars", CARS)
-    altered = expect_other_answers(other / "cars-0")
-    assert altered.version == Bundle.open(bundles / "cars-0").manifest.version
-    arguments = ("--", *LENIENT[1:], "--bundles", str(other), "RecordUser")
-    done = load_test(bundles, tmp_path / "report.html", *arguments)
-    assert done.returncode == 1
-    assert "failure ratio 1.0000 is above 0" in done.stderr
-    assert "wrong answer: predictions[0].value" in done.stdout + done.stderr
-
-
-def expect_other_answers(folder: Path) -> Manifest:
-    """The same version with other golden outputs, so that right answers look wrong."""
-    bundle = Bundle.open(folder)
-    rows, outputs = bundle.golden()
-    np.savez(folder / GOLDEN, rows=rows, outputs=outputs + 1)
-    old = bundle.manifest
-    return Bundle.seal(
-        folder,
+def expecting_other_answers(source: Path, folder: Path) -> Path:
+    """A folder with the same version, whose golden outputs are others, so that right answers look wrong."""
+    old = Bundle.open(source).manifest
+    made = make_bundle(folder, "cars", CARS, seed=0)
+    rows, outputs = made.golden()
+    np.savez(made.path / GOLDEN, rows=rows, outputs=outputs + 1)
+    (made.path / "manifest.json").unlink()
+    altered = Bundle.seal(
+        made.path,
         name=old.name,
         architecture=old.architecture,
         task=old.task,
@@ -80,4 +101,31 @@ def expect_other_answers(folder: Path) -> Manifest:
         lineage=old.lineage,
         example=old.example,
         created=old.created,
-    ).manifest
+    )
+    assert altered.manifest.version == old.version
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["steady", "step", "spike", "soak", "redeploy"])
+def test_each_shape_runs_against_a_server_of_its_own(bundles: Path, tmp_path: Path, shape: str) -> None:
+    what = ("--bundles", str(bundles), "--shape", shape, "--seconds", "12", "--users", "6")
+    done = load_test(tmp_path, *what, "--", *LENIENT)
+    assert done.returncode == 0, done.stdout
+    if shape == "redeploy":
+        assert "switches of version under load: no answer was lost or wrong" in done.stdout
+        assert "answered" in done.stdout
+
+
+@pytest.mark.slow
+def test_an_overload_is_refused_politely_and_over_soon(tmp_path: Path) -> None:
+    done = load_test(tmp_path, "--shape", "overload", "--seconds", "25", "--", *LENIENT)
+    assert done.returncode == 0, done.stdout
+    assert " refused, p99" in done.stdout
+
+
+@pytest.mark.slow
+def test_what_cannot_be_carried_out_exits_3(tmp_path: Path) -> None:
+    done = load_test(tmp_path, "--bundles", str(tmp_path / "none"), "--shape", "redeploy")
+    assert done.returncode == 3, done.stdout
+    assert "loadtests: " in done.stdout
