@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.errors import DecodeError, InputError
 
@@ -59,6 +59,9 @@ def open_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Image.
         # Looking is much cheaper than transposing, which copies.
         if kind == "JPEG" and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        # Its message is about the object in memory.
+        raise DecodeError(f"{field}: broken {kind} picture (its header). Check that it was sent whole.") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DecodeError(f"{field}: broken {kind} picture ({error}). Check that it was sent whole.") from None
     return image

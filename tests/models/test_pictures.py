@@ -225,6 +225,12 @@ def test_a_truncated_picture_is_refused(kind: str, share: float) -> None:
         open_picture(data[: int(len(data) * share)], max_pixels=LIMIT)
 
 
+def test_a_picture_whose_header_is_broken_says_so_and_nothing_of_the_inside() -> None:
+    data = encoded(Image.fromarray(noise(64, 64)), "PNG")
+    with pytest.raises(DecodeError, match=r"^body: broken PNG picture \(its header\)"):
+        open_picture(data[:16] + b"\x7f" + data[17:], max_pixels=LIMIT)
+
+
 def test_a_png_that_expands_beyond_its_declared_size_is_refused_or_cut() -> None:
     data = png_declaring(28, 28)
     with pytest.raises(DecodeError, match="broken PNG"):
