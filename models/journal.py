@@ -150,11 +150,16 @@ def parse_document(data: bytes) -> Aliases:
         BundleError: It is not valid.
     """
     try:
-        return Aliases.model_validate_json(data)
+        document = Aliases.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "document"
         raise BundleError(f"{ALIASES} is not valid at {where}: {first['msg']}. Restore it from a backup.") from None
+    for member in ("revision", "models"):
+        # Each document has been written with both: without them it would mean that nothing is served.
+        if member not in document.model_fields_set:
+            raise BundleError(f"{ALIASES} is not valid at {member}: it is missing. Restore it from a backup.")
+    return document
 
 
 @contextlib.contextmanager

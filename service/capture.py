@@ -103,10 +103,8 @@ class Capture:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, taken, truths)
         except Exception:
-            # A full disk must not hurt a prediction.
+            # Nothing here may hurt a prediction.
             logger.exception("what was captured is lost")
-            for one in taken:
-                self._metrics.captured.labels(one.manifest.name, "dropped").inc(len(one.rows))
 
     async def close(self) -> None:
         """Write the rest, and end the thread."""
@@ -125,8 +123,8 @@ class Capture:
             task = some[0].manifest.task
             columns = input_columns(task, np.concatenate([one.rows for one in some])) | _about(some)
             columns |= output_columns(task, np.concatenate([one.outputs for one in some]))
-            self._write_file(model, ROWS_FILES, columns, {TASK: task.model_dump_json().encode()})
-            self._metrics.captured.labels(model, "written").inc(len(columns[ROW]))
+            written = self._try_to_write(model, ROWS_FILES, columns, {TASK: task.model_dump_json().encode()})
+            self._metrics.captured.labels(model, "written" if written else "dropped").inc(len(columns[ROW]))
         for model in {model for model, _ in truths}:
             told = [each for name, each in truths if name == model]
             columns = {
@@ -134,9 +132,21 @@ class Capture:
                 ROW: [each.row for each in told],
                 TRUTH: [json.dumps(each.label if each.label is not None else each.value) for each in told],
             }
-            self._write_file(model, TRUTH_FILES, columns, {})
+            self._try_to_write(model, TRUTH_FILES, columns, {})
         if versions or truths:
             self._prune()
+
+    def _try_to_write(self, model: str, kind: str, columns: dict[str, list[Any]], metadata: dict[bytes, bytes]) -> bool:
+        """Write a file; where the disk takes none, that is logged, and false is the answer."""
+        try:
+            self._write_file(model, kind, columns, metadata)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            logger.error(  # noqa: TRY400
+                "what was captured of %s is lost: %s. Check the volume's space and permissions.", model, reason
+            )
+            return False
+        return True
 
     def _write_file(self, model: str, kind: str, columns: dict[str, list[Any]], metadata: dict[bytes, bytes]) -> None:
         import pyarrow as pa
@@ -147,8 +157,14 @@ class Capture:
         table = pa.table(columns).replace_schema_metadata(metadata)
         path = folder / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{self._name}.parquet"
         temporary = path.with_name(f".{path.name}")
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        try:
+            pq.write_table(table, temporary, compression="zstd")
+            temporary.replace(path)
+        except OSError:
+            # Half of it would only fill the disk more.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
     def _prune(self) -> None:
         """Delete what is too old, and the oldest files until the rest is small enough; other workers do so too."""

@@ -73,7 +73,9 @@ class LiveRecorder:
         if self._path is None or slot == self._slot:
             return
         counted = _counts(self._metrics)
-        seconds = max(now - self._since, 1e-3)
+        # A clock that was set tells no duration.
+        elapsed = now - self._since
+        seconds = elapsed if 0 < elapsed < SLOTS * SLOT_S else SLOT_S
         models = {}
         for name, numbers in counted.items():
             done = numbers - self._counted.get(name, np.zeros(_WIDTH))

@@ -67,13 +67,18 @@ class Mailbox:
         """What another worker replies, or None where none can.
 
         Raises:
-            NotReadyError: Too many questions wait for a reply.
+            NotReadyError: Too many questions wait for a reply, or the folder cannot be used, as on a full disk.
         """
         if self._asking >= _MOST_QUESTIONS:
             raise NotReadyError("Too much feedback waits for other workers. Send less at once, or try again later.")
         self._asking += 1
         try:
             return await self._ask(key, body)
+        except sqlite3.Error as error:
+            logger.warning("another worker cannot be asked about an answer: %s", error)
+            raise NotReadyError(
+                "The worker that gave this answer cannot be asked now. Tell it again later; the log says why."
+            ) from None
         finally:
             self._asking -= 1
 
@@ -113,7 +118,7 @@ class Mailbox:
     def _stamp_now(self) -> int:
         try:
             return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     @contextlib.contextmanager

@@ -149,7 +149,8 @@ async def test_a_disk_that_takes_nothing_hurts_no_prediction(
     client = client_of(runtime)
     await ask(client, rows_of(CARS, 3), "one")
     await flush(runtime)
-    assert "what was captured is lost" in caplog.text
+    assert "what was captured of cars is lost: Not a directory. Check the volume's space" in caplog.text
+    assert "Traceback" not in caplog.text
     assert 'captured_rows_total{model="cars",result="dropped"} 3.0' in runtime.metrics.render()[0].decode()
     await ask(client, rows_of(CARS, 1), "two")
     (capturing.home / "captured").unlink()

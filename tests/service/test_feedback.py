@@ -209,6 +209,20 @@ async def test_only_so_much_feedback_waits_for_other_workers(runtime: Runtime, t
         await alone.desk.close()
 
 
+async def test_feedback_that_cannot_be_passed_on_is_to_be_told_again(
+    runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "gone"
+    alone = Worker(folder, runtime.loader.find("cars"))
+    alone.desk.start()
+    try:
+        with pytest.raises(NotReadyError, match="Tell it again later"):
+            await alone.tell("another's", 21.0)
+    finally:
+        await alone.desk.close()
+    assert "another worker cannot be asked about an answer: unable to open database file" in caplog.text
+
+
 async def test_a_mailbox_that_cannot_be_read_for_a_while_is_looked_at_again(
     runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

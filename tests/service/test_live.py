@@ -159,6 +159,16 @@ def test_a_folder_that_cannot_be_written_stops_nothing(worker: Worker, tmp_path:
     assert History(tmp_path).document(["cars"], now=at(0))["models"]["cars"]["slots"] == []
 
 
+@pytest.mark.parametrize("jump", [1800, -1800])
+def test_a_clock_that_is_set_makes_no_rate_that_never_was(worker: Worker, tmp_path: Path, jump: int) -> None:
+    worker.works(0, [0.001] * 10)
+    worker.works(jump + 1, [0.001] * 10)
+    worker.works(jump + 2, [0.001] * 10)
+    found = History(tmp_path).document(["cars"], now=at(jump + 2))["models"]["cars"]
+    assert found["slots"] == slots_of(jump + 1, jump + 2)
+    assert found["requests_per_s"] == [5.0, 5.0]
+
+
 def test_outside_of_a_server_there_is_no_history(tmp_path: Path) -> None:
     LiveRecorder(Metrics(), None).record(BEGAN, START)
     document = History(None).document(["cars"])
