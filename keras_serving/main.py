@@ -39,7 +39,10 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="keras-serving")
-def cli() -> None:
+@click.option(
+    "--store", metavar="URL", help="A store that a fleet shares: s3://BUCKET/PREFIX.  [default: SERVING_STORE]"
+)
+def cli(store: str | None) -> None:
     """Train Keras models, serve them in about a millisecond, and switch versions without dropping a request."""
 
 

@@ -1,10 +1,11 @@
-"""`keras-serving models promote|rollback|label|unlabel|canary|shadow|delete|prune`: what changes the store."""
+"""`keras-serving models promote|rollback|label|unlabel|canary|shadow|seed|delete|prune`: what changes the store."""
 
 import contextlib
 
 import click
 from pydantic import ValidationError
 
+from keras_serving.chosen import chosen_settings
 from keras_serving.stores import open_store, rehearse, version_of, who
 from models.aliases import CANDIDATE, PRODUCTION, Canary, Traffic
 from models.errors import BundleError, UnknownModelError
@@ -170,6 +171,22 @@ def delete(name: str, version: str, reason: str) -> None:
     """
     open_store().delete(name, version, who=who(), reason=reason)
     click.echo(f"{name}: {version} is deleted")
+
+
+@click.command()
+def seed() -> None:
+    """Add the models that ship with this program.
+
+    To a store that a fleet shares, where nothing is added by itself; those whose name is new there are served at once.
+    """
+    store = open_store()
+    seeded = store.seed(chosen_settings().pretrained)
+    for tag in seeded.added:
+        click.echo(f"{tag} is in the store{', and waits for models promote' if tag in seeded.waiting else ''}")
+    for name, why in seeded.failed.items():
+        click.echo(f"shipped bundle {name} is left out: {why}", err=True)
+    if not seeded.added:
+        click.echo("nothing to add")
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 import click
 
-from keras_serving.models_change import canary, delete, label, promote, prune, rollback, shadow, unlabel
+from keras_serving.models_change import canary, delete, label, promote, prune, rollback, seed, shadow, unlabel
 from keras_serving.models_compare_live import compare_live
 from keras_serving.models_diff import diff
 from keras_serving.models_files import export, import_file
@@ -17,6 +17,6 @@ def models_group() -> None:
 for command in (
     *(list_models, show, diff, history, compare_live),
     *(promote, rollback, label, unlabel, canary, shadow),
-    *(delete, prune, export, import_file),
+    *(seed, delete, prune, export, import_file),
 ):
     models_group.add_command(command)

@@ -66,7 +66,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
     return {
         "architecture": manifest.architecture,
         "parameters": manifest.parameters,
-        "size in bytes": size_of(bundle),
+        "size in bytes": size_of(manifest),
         "engine": "onnx" if bundle.has_onnx else "tensorflow",
         "dataset": lineage.dataset,
         "data sha256": lineage.data_sha256,

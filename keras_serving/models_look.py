@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_serving.live import DEFAULT_URL, ask
-from keras_serving.stores import find_bundle, open_store
+from keras_serving.stores import open_store, version_of
 from models.aliases import CANDIDATE, Aliases
-from models.bundle import MANIFEST, Bundle
 from models.errors import BundleError
+from models.manifest import Manifest
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
@@ -38,9 +38,9 @@ def aliases_of(document: Aliases, name: str, version: str) -> str:
     return ", ".join(found)
 
 
-def size_of(bundle: Bundle) -> int:
-    """Bytes of all files."""
-    return sum(entry.bytes for entry in bundle.manifest.files.values()) + (bundle.path / MANIFEST).stat().st_size
+def size_of(manifest: Manifest) -> int:
+    """Bytes of all files, the manifest's own with them."""
+    return sum(entry.bytes for entry in manifest.files.values()) + len(manifest.to_json())
 
 
 @click.command("list")
@@ -54,10 +54,10 @@ def list_models(as_json: bool) -> None:
         for version in store.versions(name):
             row = {"name": name, "version": version, "alias": aliases_of(document, name, version)}
             try:
-                bundle = store.open(name, version)
-                row["kind"] = bundle.manifest.task.kind
-                row["size"] = f"{size_of(bundle) / 1e6:.2f} MB"
-                figure = bundle.manifest.figures[0] if bundle.manifest.figures else None
+                manifest = store.manifest(name, version)
+                row["kind"] = manifest.task.kind
+                row["size"] = f"{size_of(manifest) / 1e6:.2f} MB"
+                figure = manifest.figures[0] if manifest.figures else None
                 row["figure"] = f"{figure.name} {figure.value:.4g} {figure.unit or ''}".strip() if figure else ""
             except BundleError as error:
                 row |= {"kind": "", "size": "", "figure": f"unusable: {error}"}
@@ -82,11 +82,10 @@ def show(name: str, version: str | None, as_json: bool, url: str | None) -> None
     Of its production version, unless VERSION or an alias is given; with what a running service makes of it.
     """
     store = open_store()
-    bundle = find_bundle(store, name, version)
-    manifest = bundle.manifest
+    manifest = store.manifest(name, version_of(store, name, version))
     aliases, live = aliases_of(store.aliases(), name, manifest.version), _live(manifest.name, manifest.version, url)
     if as_json:
-        added = {"aliases": aliases.split(", ") if aliases else [], "bytes": size_of(bundle), "service": live}
+        added = {"aliases": aliases.split(", ") if aliases else [], "bytes": size_of(manifest), "service": live}
         print_json(manifest.model_dump(mode="json") | added)
         return
     lineage = manifest.lineage
@@ -95,7 +94,7 @@ def show(name: str, version: str | None, as_json: bool, url: str | None) -> None
         "version": manifest.version,
         "aliases": aliases or "none",
         "kind": f"{manifest.task.kind}, architecture {manifest.architecture}, {manifest.parameters:,} parameters",
-        "size": f"{size_of(bundle) / 1e6:.2f} MB, {len(manifest.files) + 1} files",
+        "size": f"{size_of(manifest) / 1e6:.2f} MB, {len(manifest.files) + 1} files",
         "data": f"{lineage.dataset} ({rows}), sha256 {lineage.data_sha256[:12]}, from {lineage.data_location}",
         "made by": f"{lineage.command} (seed {lineage.seed}, code {lineage.code_version})",
         "made": f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC, parent {lineage.parent or 'none'}",

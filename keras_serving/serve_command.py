@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import service
+from keras_serving.chosen import chosen_settings
 from models.errors import BundleError
 from service.settings import Settings
 
@@ -38,7 +39,7 @@ def serve(  # noqa: PLR0917 - click names them
     """
     chosen = {"models": models, "workers": workers, "engine": engine, "grpc_port": grpc_port}
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    settings = Settings.load(**chosen)
+    settings = chosen_settings(**chosen)
     _require_known(settings)
     _require_free(host, port, "--port")
     chosen |= {"grpc_host": host, "grpc_port": free_grpc_port(settings, host, port)}
@@ -50,6 +51,7 @@ def serve(  # noqa: PLR0917 - click names them
         raise click.ClickException(f"SERVING_HOME {settings.home} cannot be written: {error.strerror}.") from None
     # The server runs in another folder, so paths must not depend on this one.
     paths = {"home": settings.home.resolve(), "pretrained": settings.pretrained.resolve()}
+    chosen |= {"store": settings.store} if settings.store is not None else {}
     os.environ |= {f"SERVING_{name.upper()}": str(value) for name, value in (chosen | paths).items()}
     os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
     sys.argv = [
@@ -66,7 +68,8 @@ def serve(  # noqa: PLR0917 - click names them
 
 def _require_known(settings: Settings) -> None:
     """Refuse names that neither the store nor the shipped bundles have."""
-    if not settings.models:
+    # What lies elsewhere need not be in reach now.
+    if not settings.models or settings.store is not None:
         return
     from models.bundle import Bundle
     from models.store import Store

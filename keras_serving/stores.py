@@ -7,18 +7,23 @@ from pathlib import Path
 
 import click
 
+from keras_serving.chosen import chosen_settings
 from models.bundle import MANIFEST, Bundle
 from models.engines import check_golden, open_engine
 from models.errors import StoreError
 from models.names import is_version
+from models.remote.store import store_at
 from models.store import PRODUCTION, Store
-from service.settings import Settings
 
 
 def open_store() -> Store:
-    """The store that the environment names, with the shipped bundles in it."""
-    settings = Settings.load()
-    store = Store(settings.home)
+    """The store that `--store` or the environment names; one on this machine has the shipped bundles in it."""
+    settings = chosen_settings()
+    store = store_at(settings.home, settings.store, settings.store_timeout_s)
+    if settings.store is not None:
+        # What a fleet serves is said by somebody, not found there: keras-serving models seed.
+        store.begin(settings.pretrained)
+        return store
     try:
         for name, reason in store.seed(settings.pretrained).failed.items():
             click.echo(f"shipped bundle {name} is left out: {reason}", err=True)
@@ -69,7 +74,7 @@ def rehearse(bundle: Bundle) -> None:
     Raises:
         ServingError: A file is altered, or the engine answers otherwise than training did.
     """
-    settings = Settings.load()
+    settings = chosen_settings()
     bundle.verify()
     engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
     try:

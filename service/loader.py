@@ -41,6 +41,7 @@ class Loader:
         aliases: Model name -> alias -> the loaded version that it points to.
         document: The alias document that is followed.
         ready: Whether the first pass over all models is over.
+        store_problem: Why the store cannot be followed where it lies elsewhere; empty where it can.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Loader:
     aliases: dict[str, dict[str, Served]] = field(default_factory=dict)
     document: Aliases = field(default_factory=Aliases)
     ready: bool = False
+    store_problem: str = ""
     _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
@@ -71,10 +73,10 @@ class Loader:
             self._prepared = self._reader.submit(self._prepare)
 
     def _prepare(self) -> Seeded:
-        seeded = self.store.seed(self.settings.pretrained)
+        seeded = self.store.begin(self.settings.pretrained)
         # A broken document is for the first pass to report.
         with contextlib.suppress(BundleError):
-            for name, targets in self._targets(self.store.aliases()).items():
+            for name, targets in self._targets(self.store.followed()).items():
                 self.pool.load_early((name, targets[PRODUCTION]))
         return seeded
 
@@ -157,6 +159,8 @@ class Loader:
         problems = {f"pretrained/{name}": reason for name, reason in self._seed_failures.items()}
         if self._document_error:
             problems["aliases"] = self._document_error
+        if self.store_problem:
+            problems["store"] = self.store_problem
         for name in self._wanted:
             for alias, failure in self.failures_of(name).items():
                 problems[name if alias == PRODUCTION else f"{name}/{alias}"] = failure.reason
@@ -172,7 +176,8 @@ class Loader:
             except Exception:
                 # Following must outlive anything: without it no version could ever be switched again.
                 logger.exception("following the aliases failed; trying again")
-            if not self.ready and not any(self.pool.missing(self._needed()).values()):
+            known = self.settings.store is None or self._stamp is not None
+            if not self.ready and known and not any(self.pool.missing(self._needed()).values()):
                 self.ready = True
                 self._started.set()
                 settle_garbage(collect=False)
@@ -204,7 +209,7 @@ class Loader:
             self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
         elif stamp != self._stamp or self._document_error:
             try:
-                self.document = await loop.run_in_executor(self._reader, self.store.aliases)
+                self.document = await loop.run_in_executor(self._reader, self.store.followed)
             except BundleError as error:
                 self._keep(str(error))
             else:

@@ -103,6 +103,12 @@ class Metrics:
         self.reloads = client.Counter(
             "model_reloads", "Loads of a version, by whether they succeeded.", ["model", "result"], **options
         )
+        self.store_reachable = PresentGauge(
+            "serving_store_reachable",
+            "1 while a store that lies elsewhere can be followed, 0 while it cannot.",
+            [],
+            self._directory,
+        )
         self.load_seconds = client.Gauge(
             "model_load_seconds",
             "Duration of the last load of a version.",
@@ -163,7 +169,7 @@ class Metrics:
         self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
         self._present = (
             *(self.model_info, self.objective_latency, self.objective_success),
-            *(self.batch_latency, self.batch_limit),
+            *(self.batch_latency, self.batch_limit, self.store_reachable),
             *(self.input_psi, self.prediction_psi, self.drift_state),
         )
         for gauge in self._present:

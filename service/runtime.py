@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from models.store import Store
+from models.remote.store import RemoteStore, store_at
 from service.capture import Capture
 from service.drift_watch import DriftWatch
 from service.feedback import FeedbackDesk
+from service.follower import Follower
 from service.live import LiveRecorder, directory_of_workers
 from service.loader import Loader
 from service.metrics import Metrics
@@ -41,6 +42,7 @@ class Runtime:
         feedback: Learns what turned out to be true of the answers.
         live: Writes what the page at ``/`` shows.
         observer: Sees each request when it is over, where somebody asked for that.
+        follower: Asks for news of the store, where that lies elsewhere.
     """
 
     settings: Settings
@@ -56,6 +58,7 @@ class Runtime:
     capture: Capture | None = field(default=None, init=False)
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
+    follower: Follower | None = field(default=None, init=False)
     _flusher: asyncio.Task[None] | None = field(default=None, repr=False)
     _watching: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="watching"), repr=False
@@ -71,18 +74,23 @@ class Runtime:
             self.loader.pool.listeners += (self.capture.take,)
             self.feedback.on_truth += (self.capture.learn,)
         self.live = LiveRecorder(self.metrics, directory_of_workers())
+        if isinstance(self.loader.store, RemoteStore):
+            self.follower = Follower(self.loader.store, self.settings, self._looked)
 
     @classmethod
     def create(cls, settings: Settings, worker: int = 1) -> "Runtime":
         """A runtime that has not started; call it in the worker process, which is number ``worker`` from 1."""
         metrics = Metrics()
-        loader = Loader(settings, Store(settings.home), metrics)
+        store = store_at(settings.home, settings.store, settings.store_timeout_s)
+        loader = Loader(settings, store, metrics)
         vitals = Vitals(metrics, str(worker), Gpus.find())
         return cls(settings, metrics, loader, vitals, observer=Observer.of(settings))
 
     def start(self) -> None:
         """Begin loading models; returns at once."""
         self.loader.start()
+        if self.follower is not None:
+            self.follower.start()
         self.drift.start()
         self.feedback.start()
         if self.capture is not None:
@@ -91,6 +99,8 @@ class Runtime:
 
     async def close(self) -> None:
         """Release everything."""
+        if self.follower is not None:
+            await self.follower.close()
         await self.drift.close()
         await self.feedback.close()
         await self.loader.close()
@@ -116,6 +126,12 @@ class Runtime:
         """What is not as it should be: model, document or the like -> why."""
         problem = self.metrics.files.problem
         return self.loader.problems() | ({"metrics": problem} if problem else {})
+
+    def _looked(self, problem: str) -> None:
+        """The follower looked at the store."""
+        self.loader.store_problem = problem
+        self.metrics.store_reachable.replace({(): float(not problem)})
+        self.loader.look()
 
     async def beside(self, work: Callable[..., Done], *arguments: object) -> Done:
         """What ``work`` gives, in a thread for the watching alone: large bodies may keep asyncio's own threads busy."""

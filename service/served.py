@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engines import Engine, check_golden, open_engine
-from models.errors import BundleError
 from models.manifest import Manifest
 from models.store import PRODUCTION, Store, Target
 from service.batcher import Batcher
@@ -110,13 +109,7 @@ def load(  # noqa: PLR0917 - what a worker is made of
         ServingError: The version is not what was promoted, is altered, or does not answer as it did in training.
     """
     started = perf_counter()
-    bundle = store.open(name, target.version)
-    if bundle.manifest.digest != target.digest:
-        raise BundleError(
-            f"{name}:{target.version} is not the bundle that was promoted: its manifest has another digest. "
-            "Promote it again if it was replaced on purpose."
-        )
-    bundle.verify()
+    bundle = store.take(name, target)
     engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
     difference = check_golden(engine, bundle)
     measured = profile(engine, bundle.golden()[0], settings)

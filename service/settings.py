@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import ServingError
 from models.names import is_name
+from models.remote.address import Address
 from service.objective import Objective, check_latency, check_ratio, parse_objectives
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
@@ -32,7 +33,10 @@ class Settings(BaseSettings):
     """The service's configuration.
 
     Attributes:
-        home: Folder with the model store and the alias document.
+        home: Folder with the model store and the alias document, or with the copies of a store that lies elsewhere.
+        store: Where that is, ``s3://BUCKET/PREFIX`` or ``file:///FOLDER``; None for `home` itself.
+        store_poll_s: Interval at which such a store is asked for news, more or less. Seconds.
+        store_timeout_s: Longest time of one request to it. Seconds.
         pretrained: Folder of bundles that seed an empty store.
         models: Names to serve, comma-separated in the environment; empty for all in the store.
         engine: ``auto`` takes onnxruntime where a bundle has an ONNX graph, else TensorFlow.
@@ -82,6 +86,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=lambda: Path.home() / ".keras-serving")
+    store: str | None = None
+    store_poll_s: float = Field(default=5.0, gt=0, le=3600)
+    store_timeout_s: float = Field(default=5.0, gt=0, le=300)
     pretrained: Path = PRETRAINED
     models: Annotated[tuple[str, ...], NoDecode] = ()
     engine: Literal["auto", "onnx", "tensorflow"] = "auto"
@@ -140,7 +147,14 @@ class Settings(BaseSettings):
             raise ValueError("only commas; leave the variable out for no keys")
         return value
 
-    @field_validator("admin_token", mode="before")
+    @field_validator("store")
+    @classmethod
+    def _can_be_reached(cls, value: str | None) -> str | None:
+        if value is not None and Address.parse(value).scheme == "s3" and find_spec("s3fs") is None:
+            raise ValueError("needs the package s3fs: install the extra `s3`, or leave the variable out")
+        return value
+
+    @field_validator("admin_token", "store", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         return None if value == "" else value
@@ -218,7 +232,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = "SERVING_" + str(first["loc"][0]).upper() if first["loc"] else "SERVING_* settings"
-            # A secret that is too short is one all the same.
-            shown = first["loc"] and first["loc"][0] not in {"admin_token", "api_keys"}
+            # A secret that is too short is one all the same, and an address may have one in it.
+            shown = first["loc"] and first["loc"][0] not in {"admin_token", "api_keys", "store"}
             received = f" Received: {first['input']!r}." if shown else ""
             raise SettingsError(f"{name}: {first['msg']}.{received}") from None

@@ -12,7 +12,8 @@ from typing import Any
 
 from models.archive import Source
 from models.errors import OvertakenError, ServingError, StoreError
-from models.remote.objects import Address, Stored
+from models.remote.address import Address
+from models.remote.objects import Stored
 
 # Slower than this an upload is taken for stuck. Bytes a second.
 _SLOWEST = 100_000

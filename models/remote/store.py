@@ -5,9 +5,10 @@ import hashlib
 from pathlib import Path
 
 from models.errors import BundleError, StoreError
+from models.remote.address import Address
 from models.remote.folder import Folder
 from models.remote.journal import RemoteJournal
-from models.remote.objects import Address, Objects
+from models.remote.objects import Objects
 from models.remote.s3 import Bucket
 from models.remote.versions import RemoteVersions
 from models.store import Seeded, Store
