@@ -12,7 +12,7 @@ from training.seeds import spread
 
 
 def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
-    data, config = data_set("auto-mpg"), tiny("regressor", folds=2)
+    data, config = data_set("auto-mpg"), tiny("regressor", folds=2, model={"members": 1, "units": [8]})
     split = data.split(data.engineer(cars()), config)
     # Half: networks of two epochs hold 78 % by themselves, so that only the folds within each fold can bring it about.
     found = cross_validate(data.task.model_copy(update={"coverage": 0.5}), split, config, 3)

@@ -1,5 +1,7 @@
 """A whole run of each architecture on small made-up data ends in a bundle that both engines serve."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from models import architectures
 from models.bundle import Bundle
 from models.decision import Decision
 from models.engines import check_golden, open_engine
+from tests.training.conftest import WholeRun
 from tests.training.made_up import MADE_UP, load, tiny
 from training import export
 from training.config import TrainConfig
@@ -29,22 +32,14 @@ STAGES = [
     "evaluate",
     "publish",
 ]
+# Without folds, what decides about the intervals are validation rows.
+SMALL = tiny("regressor", folds=0)
 
 
 @pytest.fixture(scope="module", params=architectures())
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, list[str], Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    said: list[str] = []
-    bundle = train(
-        tiny(request.param),
-        name=f"tiny-{request.param}",
-        publish_to=folder / "bundle",
-        load=load,
-        ledger=folder / "EVALUATIONS.md",
-        runs=folder / "runs",
-        progress=said.append,
-    )
-    return bundle, said, folder
+def run(request: pytest.FixtureRequest, whole_run: WholeRun) -> tuple[Bundle, list[str], Path]:
+    folder = whole_run(request.param)
+    return Bundle.open(folder / "home" / "bundle"), json.loads((folder / "said.json").read_text()), folder / "home"
 
 
 def test_the_stages_are_named_in_order(run: tuple[Bundle, list[str], Path]) -> None:
@@ -126,7 +121,7 @@ def test_a_decision_is_sealed_into_the_bundle_before_it_is_published(tmp_path: P
         return Decision(production="20260101-000000-0123abcd", rows=1, left_out=0, margin=0.1, refused="too few rows")
 
     published = train(
-        tiny("regressor", folds=0),
+        SMALL,
         name="tiny",
         publish_to=tmp_path / "bundle",
         load=load,
@@ -144,26 +139,36 @@ def test_a_decision_is_sealed_into_the_bundle_before_it_is_published(tmp_path: P
     assert opened.manifest.lineage.parent == "tiny:20260101-000000-0123abcd"
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    where = {"ledger": tmp_path / "EVALUATIONS.md", "runs": tmp_path / "runs"}
-    config = tiny("regressor", folds=0)
-    golden = [
-        train(config, name="tiny", publish_to=tmp_path / n, load=load, progress=lambda _: None, **where).golden()[1]
-        for n in ("first", "second")
-    ]
-    np.testing.assert_array_equal(*golden)
+def train_small(folder: Path) -> Bundle:
+    """A bundle in that folder, of the least that is an ensemble."""
+    return train(
+        SMALL,
+        name="tiny",
+        publish_to=folder / "bundle",
+        load=load,
+        ledger=folder / "EVALUATIONS.md",
+        runs=folder / "runs",
+        progress=lambda _: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return train_small(tmp_path_factory.mktemp("small"))
+
+
+def test_the_same_seed_gives_the_same_weights(small: Bundle, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(train_small(tmp_path).golden()[1], small.golden()[1])
 
 
 def test_a_new_bundle_replaces_the_old_one_only_when_it_is_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = {"publish_to": tmp_path / "bundle", "ledger": tmp_path / "EVALUATIONS.md", "runs": tmp_path / "runs"}
-    config = tiny("regressor", folds=0)
-    first = train(config, name="tiny", load=load, progress=lambda _: None, **where)
+    shutil.copytree(small.path, tmp_path / "bundle")
     monkeypatch.setattr(export, "LIMIT", -1.0)
     with pytest.raises(ExportError, match="ONNX and Keras must agree"):
-        train(config, name="tiny", load=load, progress=lambda _: None, **where)
-    assert Bundle.open(tmp_path / "bundle").manifest.version == first.manifest.version
+        train_small(tmp_path)
+    assert Bundle.open(tmp_path / "bundle").manifest.version == small.manifest.version
     # The refused run looked at the test rows too.
     assert "not published" in (tmp_path / "EVALUATIONS.md").read_text(encoding="utf-8").splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

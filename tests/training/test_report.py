@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,17 @@ import pytest
 
 from models.bundle import CARD, MANIFEST, REFERENCE, TRAINED_ROWS, Bundle
 from models.manifest import FileEntry
+from tests.training.conftest import WholeRun
 from tests.training.made_up import load, tiny
 from training.metrics import precision_and_recall, reliability
-from training.pipeline import train
 from training.recard import add_reference, add_rows, recard
 from training.report import classes_section, parts_section
 
 
 @pytest.fixture(scope="module", params=["cnn", "lstm", "regressor"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    home = tmp_path_factory.mktemp(request.param)
-    where = {"publish_to": home / "bundle", "ledger": home / "EVALUATIONS.md", "runs": home / "runs"}
-    return train(tiny(request.param), name="tiny", load=load, progress=lambda _: None, **where)
+def bundle(request: pytest.FixtureRequest, whole_run: WholeRun, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    trained = whole_run(request.param) / "home" / "bundle"
+    return Bundle.open(Path(shutil.copytree(trained, tmp_path_factory.mktemp(request.param) / "bundle")))
 
 
 PLOTS = {
