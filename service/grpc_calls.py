@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2 as pb
 from models.errors import DecodeError, ServingError
 from service.access import api_keys
 from service.details import DETAILS_HEADER, details
-from service.errors import DeadlineError, detail_of
+from service.errors import DeadlineError, TooLargeError, detail_of
 from service.inference import admit, infer
 from service.openinference_documents import (
     config_document,
@@ -23,6 +23,7 @@ from service.openinference_documents import (
 )
 from service.protocols import grpc as protocol
 from service.protocols.base import Answer, Pin, Question
+from service.protocols.grpc_cost import CHEAP_BYTES, check_cost
 from service.refusals import count_refusal
 from service.request_id import RequestIds
 from service.runtime import Runtime
@@ -63,17 +64,23 @@ class Calls:
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
         }
 
-    def question(self, context: Any) -> Question:
-        """The beginning of a prediction's call, before its message is read."""
+    def question(self, context: Any, *, named: bool = True) -> Question:
+        """The beginning of a prediction's call, before its message is read.
+
+        Args:
+            context: gRPC's.
+            named: Whether ``x-request-id`` is the name of this prediction, and not of many in a stream.
+        """
         started = perf_counter()
         remaining = context.time_remaining()
         headers = [
             (key.encode(), value if isinstance(value, bytes) else value.encode())
             for key, value in context.invocation_metadata() or ()
         ]
+        wanted = next((value for key, value in headers if key == b"x-request-id"), b"") if named else b""
         return Question(
             protocol,
-            self._ids.next(),
+            self._ids.choose(wanted.decode("latin-1")),
             b"",
             b"",
             headers=headers,
@@ -94,11 +101,13 @@ class Calls:
         try:
             if self._keys is not None:
                 self._keys.check(question.headers)
-            question.body = message = read(pb.ModelInferRequest, data)
+            if len(data) > CHEAP_BYTES:
+                await asyncio.to_thread(check_cost, data)
+            question.body = message = read(pb.ModelInferRequest, data, most=len(data))
             question.size = len(data)
             name = message.model_name
             if message.id:
-                question.request_id = self._ids.choose(message.id)
+                question.request_id = self._ids.choose(message.id, question.request_id)
             pin = _pin(message.model_version)
             served = await admit(runtime, name, pin)
             return await infer(runtime, name, pin, question)
@@ -170,12 +179,16 @@ class Calls:
         return self._runtime.loader.find(request.name, _pin(request.version))
 
 
-def read(message: type[Any], data: bytes) -> Any:
+def read(message: type[Any], data: bytes, *, most: int = CHEAP_BYTES) -> Any:
     """The message that ``data`` holds.
 
     Raises:
+        TooLargeError: More than ``most`` bytes.
         DecodeError: It is none.
     """
+    if len(data) > most:
+        rule = f"A message {message.DESCRIPTOR.full_name} has at most {most} bytes."
+        raise TooLargeError(f"{rule} Received: {len(data)}. Leave out what the service's definition does not have.")
     try:
         return message.FromString(data)
     except MessageError:

@@ -12,9 +12,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from models.errors import DecodeError, UnknownModelError
+from models.errors import ServingError, UnknownModelError
 from service.errors import grpc_problem, status_of
 from service.grpc_calls import SERVICE, Calls, Metadata, Method, read
+from service.readiness import Readiness
 from service.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ HEALTH = "grpc.health.v1.Health"
 # Longest wait for what is in flight when the server stops; then for answers that are being sent. Seconds.
 _GRACE_S = 20.0
 _LAST_WORDS_S = 0.5
-# How soon those who watch the health hear of a change. Seconds.
-_HEALTH_S = 0.25
 # In metadata there is room for about 8 kB, and a byte may take three there.
 _MAX_DETAIL_BYTES = 2000
 
@@ -39,6 +38,7 @@ class GrpcServer:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._calls = Calls(runtime)
+        self._readiness = Readiness(lambda: runtime.ready)
         self._running = 0
         self._server = grpc.aio.server(options=_options(runtime.settings.max_body_bytes))
         handlers = {
@@ -121,37 +121,37 @@ class GrpcServer:
         async for data in requests:
             self._running += 1
             try:
-                yield (await self._calls.stream_infer(self._calls.question(context), data)).SerializeToString()
+                question = self._calls.question(context, named=False)
+                yield (await self._calls.stream_infer(question, data)).SerializeToString()
             finally:
                 self._running -= 1
 
-    def _status(self, service: str) -> int:
-        """Whether new calls should come here: to this worker, which all services share."""
-        status = health_pb2.HealthCheckResponse
-        if service not in ("", SERVICE, HEALTH):
-            return int(status.SERVICE_UNKNOWN)
-        return int(status.SERVING if self._runtime.ready else status.NOT_SERVING)
-
     async def _health(self, request: Any) -> Any:
-        status = self._status(request.service)
+        status = _status(request.service, ready=self._runtime.ready)
         if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
             raise UnknownModelError(f"Unknown service {request.service[:80]!r}. Known: {SERVICE}, {HEALTH}, or none.")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def _watch_health(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
         """The health, and then each change of it."""
+        told = None
         try:
             service = read(health_pb2.HealthCheckRequest, data).service
-        except DecodeError as error:
+            async for ready in self._readiness.changes():
+                status = _status(service, ready=ready)
+                if status != told:
+                    told = status
+                    yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
+        except ServingError as error:
             _refuse(context, error, "-")
-            return
-        told = None
-        while True:
-            status = self._status(service)
-            if status != told:
-                told = status
-                yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
-            await asyncio.sleep(_HEALTH_S)
+
+
+def _status(service: str, *, ready: bool) -> int:
+    """Whether new calls should come here: to this worker, which all services share."""
+    status = health_pb2.HealthCheckResponse
+    if service not in ("", SERVICE, HEALTH):
+        return int(status.SERVICE_UNKNOWN)
+    return int(status.SERVING if ready else status.NOT_SERVING)
 
 
 def _options(max_bytes: int) -> list[tuple[str, int]]:

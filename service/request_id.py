@@ -19,6 +19,6 @@ class RequestIds:
         """An id that no other request has."""
         return f"{self._prefix}{next(self._numbers):x}"
 
-    def choose(self, wanted: str) -> str:
-        """The id that the client wants, if it may be one, else `next`."""
-        return wanted if _WANTED.fullmatch(wanted) else self.next()
+    def choose(self, *wanted: str) -> str:
+        """The first id that the client wants and that may be one, else `next`."""
+        return next(filter(_WANTED.fullmatch, wanted), None) or self.next()

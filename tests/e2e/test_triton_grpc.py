@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -187,7 +188,10 @@ async def test_calls_of_the_asyncio_client_share_the_queue_and_get_their_own_ans
 def test_with_keys_a_prediction_needs_one_and_connections_spread_over_the_workers(home: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "pre", "cars", CARS)
     with running(home, "--workers", "2", pretrained=tmp_path / "pre", grpc=True, SERVING_API_KEYS=KEY) as server:
-        for calls in range(1, 201):
+        # The other worker may still be starting: the server is ready as soon as one is.
+        deadline, calls = time.monotonic() + 30, 0
+        while time.monotonic() < deadline:
+            calls += 1
             # A connection of its own: channels to the same address would else share one.
             with triton.InferenceServerClient(server.grpc, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as one:
                 one.infer("cars", cars(), headers={"authorization": f"Bearer {KEY}"})

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
@@ -92,6 +94,89 @@ async def test_the_trace_of_a_request_comes_back(door: Door) -> None:
     call = door.infer.ModelInfer(request())
     await call
     assert "traceresponse" not in dict(await call.trailing_metadata())
+
+
+@pytest.mark.parametrize(
+    ("message_id", "metadata", "used"),
+    [("", "mine-1", "mine-1"), ("its", "mine-1", "its"), ("no good", "mine-1", "mine-1"), ("", "no good", "")],
+)
+async def test_the_request_id_of_the_metadata_names_an_answer_a_refusal_and_its_line_in_the_log(
+    door: Door, message_id: str, metadata: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``X-Request-Id`` does over HTTP; the message's own id goes first, where that may be one."""
+    ended: list[str] = []
+    observer = SimpleNamespace(ended=lambda question, *_: ended.append(question.request_id))
+    monkeypatch.setattr(door.runtime, "observer", observer)
+    sent = (("x-request-id", metadata),)
+    call = door.infer.ModelInfer(request(id=message_id), metadata=sent)
+    await call
+    found = [dict(await call.trailing_metadata())["x-request-id"]]
+    refused = await refusal(door.infer.ModelInfer(request(model="nope", id=message_id), metadata=sent))
+    found.append(refused[2]["x-request-id"])
+    assert ended == found
+    if used:
+        assert found == [used, used]
+    else:
+        assert metadata not in found
+    monkeypatch.undo()
+
+
+async def test_a_stream_has_many_requests_and_no_request_id_of_its_own(door: Door) -> None:
+    remembered = door.runtime.feedback.answers
+    stream = door.infer.ModelStreamInfer(iter([request(), request()]), metadata=(("x-request-id", "all"),))
+    assert [answer.error_message async for answer in stream] == ["", ""]
+    assert not remembered.knows("all")
+    await door.infer.ModelInfer(request(), metadata=(("x-request-id", "one"),))
+    assert remembered.knows("one")
+
+
+@pytest.mark.parametrize(
+    "tiny",
+    [b"\x2a\x00", b"\x32\x00", b"\x3a\x00", b"\x22\x00", b"\xf8\x01\x01", b"\x0a\x00"],
+    ids=["inputs", "outputs", "raw contents", "parameters", "unknown fields", "names"],
+)
+async def test_megabytes_of_tiny_fields_are_refused_unread_and_large_raw_tensors_are_not(
+    door: Door, tiny: bytes
+) -> None:
+    method = door.channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    code, details, _ = await refusal(method(tiny * (2**20 // len(tiny))))
+    assert (code, "at most 65536 fields" in details) == ("INVALID_ARGUMENT", True)
+    pixels = np.zeros((1024, 28, 28, 1), np.uint8)
+    large = pb.ModelInferRequest(model_name="clothes", raw_input_contents=[pixels.tobytes()])
+    large.inputs.add(name="input", datatype="UINT8", shape=pixels.shape)
+    assert list((await door.infer.ModelInfer(large)).outputs[0].shape) == [1024, 3]
+
+
+async def test_a_question_of_any_other_kind_is_small(door: Door) -> None:
+    for place in (f"/{SERVICE}/ModelMetadata", "/grpc.health.v1.Health/Check"):
+        code, details, _ = await refusal(door.channel.unary_unary(place)(b"\xf8\x01\x01" * 100_000))
+        assert (code, "at most 131072 bytes. Received: 300000" in details) == ("INVALID_ARGUMENT", True)
+
+
+async def test_only_so_many_may_watch_the_health(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.readiness._MOST_WATCHERS", 2)
+    watched = health_pb2.HealthCheckRequest()
+    first, second = door.health.Watch(watched), door.health.Watch(watched)
+    for watch in (first, second):
+        assert (await watch.read()).status == HEALTH.SERVING
+    code, details, metadata = await refusal(door.health.Watch(watched).read())
+    assert (code, "Ask with Check" in details) == ("RESOURCE_EXHAUSTED", True)
+    assert metadata["retry-after"] == "60"
+    second.cancel()
+    async with asyncio.timeout(10):
+        while True:
+            third = door.health.Watch(watched)
+            try:
+                assert (await third.read()).status == HEALTH.SERVING
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.01)
+            else:
+                break
+    door.runtime.draining = True
+    for watch in (first, third):
+        assert (await watch.read()).status == HEALTH.NOT_SERVING
+    for watch in (first, third):
+        watch.cancel()
 
 
 async def test_a_request_is_answered_under_its_id_and_counted(door: Door) -> None:
