@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_serving.main import run
 from models.bundle import Bundle
 from models.store import Store
 from models.task import TabularClassification
@@ -54,6 +55,17 @@ def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def here(home: Path, *arguments: str) -> int:
+    """The same in this process, which has TensorFlow by now: a process that only imports it takes five seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("SERVING_", "DATA_DIR"))]:
+            patch.delenv(name)
+        patch.setenv("SERVING_HOME", str(home))
+        patch.setenv("SERVING_PRETRAINED", str(home.parent / "none"))
+        patch.chdir(home.parent)
+        return run(list(arguments))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose models were trained by the README's commands, on few passes."""
@@ -65,8 +77,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, arguments in commands().items():
         architecture, text = TINY[name]
         (folder / f"{name}.toml").write_text(f'architecture = "{architecture}"\n{text}')
-        done = command(folder / "home", *arguments, "--config", f"{name}.toml")
-        assert done.returncode == 0, done.stderr + done.stdout
+        words = [*arguments, "--config", f"{name}.toml"]
+        if name == "churn":
+            done = command(folder / "home", *words)
+            assert done.returncode == 0, done.stderr + done.stdout
+        else:
+            assert here(folder / "home", *words) == 0
     return folder / "home"
 
 
@@ -188,13 +204,12 @@ def test_no_picture_of_the_data_is_in_the_bundle(trained: Path) -> None:
     assert "whom it is meant for" in found.read("card.md").decode()
 
 
-def test_another_schema_under_the_same_name_needs_breaking(trained: Path) -> None:
+def test_another_schema_under_the_same_name_needs_breaking(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*commands()["churn"], "--config", "churn.toml", "--ignore", "plan"]
     refused = command(trained, *arguments)
     assert refused.returncode == 1
     assert "--breaking" in refused.stderr
     assert "fields" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
-    allowed = command(trained, *arguments, "--breaking")
-    assert allowed.returncode == 0, allowed.stderr
-    assert "to serve it: keras-serving models promote churn" in allowed.stdout
+    assert here(trained, *arguments, "--breaking") == 0
+    assert "to serve it: keras-serving models promote churn" in capsys.readouterr().out
