@@ -92,8 +92,16 @@ textbook: $(VENV)/.train ## Run the comparisons of docs/textbook.md anew (about 
 ##@ Slower checks
 
 .PHONY: loadtest
-loadtest: $(VENV)/.test ## Locust against a server that it starts; report in reports/loadtest.html
+loadtest: $(VENV)/.test ## Locust against a server that it starts (ARGS="--shape overload"); reports/loadtest.html and *.csv
 	$(BIN)/python -m loadtests $(ARGS)
+
+.PHONY: capacity
+capacity: $(VENV)/.test ## The highest rate within a model's objective, with a plot (ARGS="--model cnn --p99-ms 10"); reports/capacity.*
+	$(BIN)/python -m loadtests.capacity $(ARGS)
+
+.PHONY: scaling
+scaling: $(VENV)/.test ## docs/scaling.md anew: costs, capacities and a simulation checked against them (5 minutes, idle machine)
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 .PHONY: drift
 drift: $(VENV)/.test ## The figures and the picture of docs/drift.md anew (2 minutes; DATA_DIR and Debian's dataset-fashion-mnist)

@@ -3,6 +3,7 @@
 import json
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.plan import Plan
 
@@ -21,6 +22,18 @@ def _read_serving(body: bytes) -> list[list[float]]:
             raise ValueError(f"label {prediction['label']} is not the likeliest of {probabilities}")
         rows.append(list(probabilities.values()))
     return rows
+
+
+def numbers_in(value: Any) -> list[float]:
+    """Every number of a JSON value, in order."""
+    if isinstance(value, dict | list):
+        return [number for one in (value.values() if isinstance(value, dict) else value) for number in numbers_in(one)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def _read_answers(body: bytes) -> list[list[float]]:
+    """Our service, a model of whatever task: all the numbers of each prediction."""
+    return [numbers_in(prediction) for prediction in json.loads(body)["predictions"]]
 
 
 def _read_rows(body: bytes) -> list[list[float]]:
@@ -45,9 +58,9 @@ def _read_v2(body: bytes) -> list[list[float]]:
     return [array("f", body[end:]).tolist()]
 
 
-READERS: dict[str, Reader] = {"serving": _read_serving, "rows": _read_rows, "v2": _read_v2}
+READERS: dict[str, Reader] = {"serving": _read_serving, "answers": _read_answers, "rows": _read_rows, "v2": _read_v2}
 # What precedes it names the request and differs each time.
-_MARKERS = {"serving": b'"predictions":', "v2": b'"outputs":'}
+_MARKERS = {"serving": b'"predictions":', "answers": b'"predictions":', "v2": b'"outputs":'}
 
 
 class Checker:

@@ -35,6 +35,10 @@ class Served:
         """Of HTTP."""
         return int(self.url.rpartition(":")[2])
 
+    def cpu_s(self) -> float:
+        """CPU seconds of all its processes so far; NaN of a server that ran already."""
+        return float("nan") if self.process is None else self.process.cpu_s()
+
 
 @contextmanager
 def serving(bundles: Path, workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Served]:

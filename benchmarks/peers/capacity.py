@@ -39,29 +39,30 @@ class Capacity:
         return asdict(self)
 
 
-def holds(run: OpenSummary) -> bool:
+def holds(run: OpenSummary, bound_ms: float = BOUND_MS) -> bool:
     """Whether a run kept the bound without any error."""
     failed = run.wrong + run.refused + run.broken
-    return not run.given_up and not failed and run.correct == run.scheduled and run.p99_ms < BOUND_MS
+    return not run.given_up and not failed and run.correct == run.scheduled and run.p99_ms < bound_ms
 
 
-def lagged(run: OpenSummary) -> bool:
+def lagged(run: OpenSummary, bound_ms: float = BOUND_MS) -> bool:
     """Whether the generator was too slow for its own schedule; what held needs no excuse."""
-    return not holds(run) and run.lag_p99_ms > _LAG_MS
+    return not holds(run, bound_ms) and run.lag_p99_ms > _LAG_MS
 
 
-def search(attempt: Attempt, peak: float, seeds: Sequence[int]) -> Capacity:
+def search(attempt: Attempt, peak: float, seeds: Sequence[int], bound_ms: float = BOUND_MS) -> Capacity:
     """Halve the interval between what holds and what does not: five rates at most.
 
     Args:
         attempt: One run.
         peak: Requests a second in closed loop.
         seeds: A rate holds when it does with the schedule of each.
+        bound_ms: p99 must stay below it.
     """
     found = Capacity(0.0, peak / STEPS)
 
     def passes(rate: float) -> bool:
-        return all(_once(attempt, rate, seed, found) for seed in seeds)
+        return all(_once(attempt, rate, seed, found, bound_ms) for seed in seeds)
 
     low, high = 0, _HIGHEST
     while high - low > 1:
@@ -74,11 +75,11 @@ def search(attempt: Attempt, peak: float, seeds: Sequence[int]) -> Capacity:
     return found
 
 
-def _once(attempt: Attempt, rate: float, seed: int, found: Capacity) -> bool:
+def _once(attempt: Attempt, rate: float, seed: int, found: Capacity, bound_ms: float) -> bool:
     for number in range(_ATTEMPTS):
         run = attempt(rate, seed)
         found.probes.append(run)
-        if not lagged(run):
-            return holds(run)
+        if not lagged(run, bound_ms):
+            return holds(run, bound_ms)
         found.discarded += number < _ATTEMPTS - 1
     return False

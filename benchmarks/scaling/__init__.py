@@ -1,0 +1,1 @@
+"""What a request costs, how many replicas that makes, and a simulated queue that measurements check."""
