@@ -46,13 +46,17 @@ def _merge(target: Resource, change: Resource) -> None:
     """A strategic merge, of which lists whose items have names are the whole strategy."""
     for key, value in change.items():
         present = target.get(key)
-        if isinstance(value, dict) and isinstance(present, dict):
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict) and isinstance(present, dict):
             _merge(present, value)
         elif isinstance(value, list) and isinstance(present, list) and "name" in value[0]:
+            added = 0
             for item in value:
                 same = next((one for one in present if one["name"] == item["name"]), None)
                 if same is None:
-                    present.insert(0, item)
+                    present.insert(added, item)
+                    added += 1
                 else:
                     _merge(same, item)
         else:

@@ -19,6 +19,7 @@ import yaml
 from circus.watcher import Watcher
 
 from deploy.kubernetes.rules import TARGET, prometheus_rule
+from models.remote.address import Address
 from service.grpc_server import _GRACE_S
 from service.settings import Settings
 from tests.deploy.kustomized import Resource, documents, identity, kustomized
@@ -26,7 +27,8 @@ from tests.deploy.test_container_files import values
 
 KUBERNETES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 ROOT = KUBERNETES.parents[1]
-FOLDERS = ["overlays/cpu", "overlays/gpu", "monitoring"]
+FLEET = "overlays/fleet"
+FOLDERS = ["overlays/cpu", "overlays/gpu", FLEET, "monitoring"]
 OLDEST = "1.28"
 YAMLLINT = str(Path(sys.executable).with_name("yamllint"))
 # BentoML's supervisor kills a worker that has not ended so long after SIGTERM. Seconds.
@@ -48,11 +50,12 @@ def pod_of(resource: Resource) -> dict[str, Any]:
 
 def serving_pods() -> list[dict[str, Any]]:
     (kserve,) = documents(KUBERNETES / "kserve" / "inferenceservice.yaml")
-    return [pod_of(of_kind("Deployment")), pod_of(of_kind("Deployment", "overlays/gpu")), pod_of(kserve)]
+    folders = ("overlays/cpu", "overlays/gpu", FLEET)
+    return [*(pod_of(of_kind("Deployment", folder)) for folder in folders), pod_of(kserve)]
 
 
 def every_pod() -> list[dict[str, Any]]:
-    return [*serving_pods(), pod_of(of_kind("CronJob"))]
+    return [*serving_pods(), pod_of(of_kind("CronJob")), pod_of(of_kind("CronJob", FLEET))]
 
 
 def labels_of_pods(resource: Resource) -> dict[str, str]:
@@ -135,7 +138,11 @@ def test_what_is_written_lies_on_volumes(pod: dict[str, Any]) -> None:
     mounts = {mount["mountPath"]: volumes.pop(mount["name"]) for mount in container["volumeMounts"]}
     assert not volumes
     (home,) = values("VOLUME")
-    assert mounts[home]["persistentVolumeClaim"]["claimName"] == of_kind("PersistentVolumeClaim")["metadata"]["name"]
+    if "envFrom" in container and container["name"] != "retrain":
+        assert mounts[home].keys() == {"name", "emptyDir"}, "replicas without a shared volume"
+    else:
+        claim = of_kind("PersistentVolumeClaim")["metadata"]["name"]
+        assert mounts[home]["persistentVolumeClaim"]["claimName"] == claim
     assert "emptyDir" in mounts["/tmp"]  # noqa: S108 - no file is made
     if container["name"] != "retrain":
         assert "emptyDir" in mounts[f"{home}/run"], "pods on one volume would mix their metrics"
@@ -225,7 +232,7 @@ def test_ports_are_called_the_same_from_the_pod_to_the_monitor_and_the_ingress()
 
 def test_images_carry_the_version_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    for folder, suffix in (("overlays/cpu", ""), ("overlays/gpu", "-gpu")):
+    for folder, suffix in (("overlays/cpu", ""), ("overlays/gpu", "-gpu"), (FLEET, "")):
         assert pod_of(of_kind("Deployment", folder))["containers"][0]["image"] == f"keras-serving{suffix}:{version}"
         assert pod_of(of_kind("CronJob", folder))["containers"][0]["image"] == f"keras-serving-train:{version}"
     assert f"VERSION={version}" in values("ARG")
@@ -238,6 +245,26 @@ def test_the_gpu_overlay_asks_for_a_gpu_and_refuses_to_do_without() -> None:
     assert environment_of(container)["SERVING_DEVICE"]["value"] == "gpu"
     assert environment_of(container)["SERVING_DRAIN_S"]["value"] == "5"
     assert [one["key"] for one in pod["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_the_fleets_servers_and_its_job_go_by_one_store_whose_address_and_rights_they_are_given() -> None:
+    written = of_kind("ConfigMap", FLEET)
+    assert {f"SERVING_{name.upper()}" for name in Settings.model_fields} | {"AWS_REGION"} >= set(written["data"])
+    assert Address.parse(written["data"]["SERVING_STORE"]).scheme == "s3"
+    account = of_kind("ServiceAccount", FLEET)["metadata"]["name"]
+    for kind in ("Deployment", "CronJob"):
+        pod = pod_of(of_kind(kind, FLEET))
+        (container,) = pod["containers"]
+        assert pod["serviceAccountName"] == account
+        assert container["envFrom"] == [{"configMapRef": {"name": written["metadata"]["name"]}}]
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            assert environment_of(container)[name]["valueFrom"]["secretKeyRef"]["optional"] is True
+    policies = [one for one in kustomized(KUBERNETES / FLEET) if one["kind"] == "NetworkPolicy"]
+    for policy in policies:
+        assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 443}
+        assert [rule["to"][0]["ipBlock"]["except"] for rule in policy["spec"]["egress"] if "to" in rule] == [
+            ["169.254.0.0/16"]
+        ]
 
 
 def test_the_job_retrains_in_the_folder_of_the_volume_and_calls_a_refusal_no_failure(tmp_path: Path) -> None:
