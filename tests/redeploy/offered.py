@@ -34,8 +34,8 @@ def resealed(source: Bundle, folder: Path, created: datetime, graph: bytes | Non
     )
 
 
-def slow(source: Bundle) -> bytes:
-    """The graph of ``source`` with work added that changes no answer."""
+def slow(source: Bundle, side: int = _WORK) -> bytes:
+    """The graph of ``source`` with work added that changes no answer: a product of two matrices a batch."""
     model = onnx.load_from_string(source.read(ONNX))
     graph = model.graph
     (output,) = graph.output
@@ -44,7 +44,7 @@ def slow(source: Bundle) -> bytes:
         for index, name in enumerate(node.output):
             if name == output.name:
                 node.output[index] = "quick"
-    weights = np.random.default_rng(0).normal(size=(_WORK, _WORK)).astype(np.float32)
+    weights = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
     graph.initializer.extend(
         [
             numpy_helper.from_array(weights, "busy_weights"),
