@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from onnx import helper, numpy_helper
 from models.bundle import ONNX, Bundle
 from models.store import Canary, Store, Traffic
 from tests.bundles import CARS, CREATED, make_bundle, run_offline
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running, wait_for
 from tests.redeploy.offered import resealed, slow
 
 RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
@@ -57,11 +56,9 @@ def is_right(response: httpx.Response, *bundles: Bundle) -> bool:
     )
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def versions_of(server: Server, queries: list[str]) -> set[str | None]:
+    """Of the answers; none for one that is refused."""
+    return {ask(server.url, query).json().get("version") for query in queries}
 
 
 def poisoned(source: Bundle) -> bytes:
@@ -106,7 +103,7 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
         Store(home).add(new.path)
         assert admin(server, "load", token="x" * 20, version=versions[1]).status_code == 401
         assert admin(server, "load", version=versions[1]).json()["serving"] is True
-        time.sleep(1.0)  # The other worker follows.
+        wait_for(lambda: versions_of(server, ["?label=candidate"] * 40) == {versions[1]})  # The other worker follows.
         for query, bundle in {"?label=candidate": new, f"?version={versions[0]}": old, "": old}.items():
             answers = [ask(server.url, query) for _ in range(20)]
             assert {answer.json()["version"] for answer in answers} == {bundle.manifest.version}
@@ -117,11 +114,19 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
 
         assert admin(server, "canary", percent=30, p99_factor=1000).json()["serving"] is True
         assert admin(server, "shadow").json()["serving"] is True
-        time.sleep(1.0)
+
+        def grouped() -> list[dict[str, str]]:
+            return [{key: ask(server.url, key=key).json()["version"] for key in keys} for _ in range(3)]
+
+        def same_in_both() -> bool:
+            first, *others = grouped()
+            return set(first.values()) == set(versions) and all(group == first for group in others)
+
+        wait_for(same_in_both)
         answers = [ask(server.url) for _ in range(100)]
         assert all(is_right(answer, old, new) for answer in answers)
         assert 24 <= Counter(answer.json()["version"] for answer in answers)[versions[1]] <= 36
-        groups = [{key: ask(server.url, key=key).json()["version"] for key in keys} for _ in range(3)]
+        groups = grouped()
         assert groups[0] == groups[1] == groups[2], "in whichever worker"
         assert set(groups[0].values()) == set(versions)
 
@@ -135,8 +140,7 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
 
         assert admin(server, "promote", version=versions[1], expect=versions[1]).status_code == 409
         assert admin(server, "promote", version=versions[1]).json()["serving"] is True
-        time.sleep(1.0)
-        assert {ask(server.url, key=key).json()["version"] for key in keys} == {versions[1]}
+        wait_for(lambda: {ask(server.url, key=key).json()["version"] for key in keys} == {versions[1]})
         assert admin(server, "rollback").json()["version"] == versions[0]
         assert TOKEN not in server.text
     who = [(change.who, change.action) for change in Store(home).changes("cars")]
@@ -169,7 +173,6 @@ def test_a_poisoned_and_a_slow_candidate_are_rolled_back_in_every_worker_and_no_
             store.add(bundle.path)
             store.set_alias("cars", version, "candidate")
             store.set_traffic("cars", Traffic(canary=Canary(percent=40, requests=50)))
-            time.sleep(1.0)
             wrong: list[Any] = []
 
             def load(wrong: list[Any] = wrong) -> None:
@@ -192,10 +195,9 @@ def test_a_poisoned_and_a_slow_candidate_are_rolled_back_in_every_worker_and_no_
             last = store.changes("cars")[-1]
             assert last.who == "service"
             assert last.reason.startswith(reason)
-            time.sleep(1.0)
-            assert {ask(server.url).json()["version"] for _ in range(20)} == {old.manifest.version}
-        assert server.metric("serving_canary_rollbacks_total", model="cars") >= 2
-        assert server.metric("serving_canary_failures_total", model="cars") >= 5
+            wait_for(lambda: versions_of(server, [""] * 20) == {old.manifest.version})
+        wait_for(lambda: server.metric("serving_canary_rollbacks_total", model="cars") >= 2)
+        wait_for(lambda: server.metric("serving_canary_failures_total", model="cars") >= 5)
 
 
 def test_a_worker_that_starts_after_its_version_broke_falls_back_and_says_so(
