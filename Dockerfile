@@ -24,9 +24,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN command -v python3 >/dev/null \
  || { apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*; }
 WORKDIR /src
-COPY requirements/build.txt requirements/image.txt requirements/serve.txt requirements/gpu.txt requirements/train.txt requirements/
+COPY requirements/build.txt requirements/image.txt requirements/container.txt requirements/gpu.txt requirements/train.txt requirements/
 # The environment that is shipped has neither pip nor setuptools: the one beside it installs into it.
-RUN case "$TARGET" in cpu) lock=serve;; gpu|train) lock=$TARGET;; *) echo "TARGET is '$TARGET', not cpu, gpu or train"; exit 1;; esac \
+RUN case "$TARGET" in cpu) lock=container;; gpu|train) lock=$TARGET;; *) echo "TARGET is '$TARGET', not cpu, gpu or train"; exit 1;; esac \
  && python3 -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes -r requirements/build.txt \
  && python3 -m venv --without-pip /opt/keras-serving \

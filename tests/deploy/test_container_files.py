@@ -70,7 +70,7 @@ def test_only_hash_pinned_packages_are_installed() -> None:
     assert all("--require-hashes" in command or "--no-index" in command for command in installs)
 
 
-@pytest.mark.parametrize(("lock", "tensorflow"), [("serve", False), ("gpu", False), ("train", True)])
+@pytest.mark.parametrize(("lock", "tensorflow"), [("container", False), ("gpu", False), ("train", True)])
 def test_only_the_image_for_training_has_tensorflow(lock: str, tensorflow: bool) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
     assert bool(re.search(r"^(tensorflow|keras)==", text, re.MULTILINE)) == tensorflow
@@ -80,13 +80,18 @@ def test_only_the_image_for_training_has_tensorflow(lock: str, tensorflow: bool)
 def test_each_target_installs_a_lock_that_is_there_and_any_other_is_refused() -> None:
     choice = next(value for value in values("RUN") if value.startswith("case"))
     script = choice.partition("esac")[0] + "esac"
-    for target, lock in (("cpu", "serve"), ("gpu", "gpu"), ("train", "train"), ("tpu", None)):
+    for target, lock in (("cpu", "container"), ("gpu", "gpu"), ("train", "train"), ("tpu", None)):
         done = subprocess.run(
             ["sh", "-c", f"{script}; echo $lock"], env={"TARGET": target}, capture_output=True, text=True, check=False
         )
         assert (done.returncode == 0) == (lock is not None)
         assert done.stdout.strip() == (lock or "TARGET is 'tpu', not cpu, gpu or train")
         assert lock is None or (ROOT / "requirements" / f"{lock}.txt").is_file()
+
+
+@pytest.mark.parametrize("lock", ["container", "gpu", "train"])
+def test_every_image_can_follow_a_store_in_s3(lock: str) -> None:
+    assert re.search(r"^s3fs==", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE)
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -97,7 +102,8 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_slimming_leaves_what_is_compiled_and_what_says_who_wrote_it(tmp_path: Path) -> None:
     kept = ["numpy/__init__.py", "numpy/__pycache__/a.pyc", "numpy-2.dist-info/RECORD", "onnxruntime/capi/a.so"]
-    gone = ["numpy/_core/tests/test_a.py", "onnxruntime/transformers/a.py", "a/b.pyx", "with space/c.h"]
+    kept += ["botocore/data/endpoints.json", "botocore/data/s3/2006-03-01/service-2.json.gz"]
+    gone = ["numpy/_core/tests/test_a.py", "botocore/data/ec2/2016-11-15/service-2.json.gz", "onnxruntime/transformers/a.py", "a/b.pyx", "with space/c.h"]
     for name in kept + gone:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
