@@ -31,10 +31,10 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 	$(COMPILE) --extra train --extra test --extra load --extra bench -o requirements/test.txt
 	$(COMPILE) -c requirements/test.txt -o requirements/serve.txt
 	$(COMPILE) -c requirements/test.txt --extra s3 --extra tracing -o requirements/container.txt
-	$(COMPILE) -c requirements/test.txt --extra train -o requirements/train.txt
+	$(COMPILE) -c requirements/test.txt --extra train --extra s3 -o requirements/train.txt
 	$(COMPILE) -c requirements/test.txt --extra load -o requirements/load.txt
 	$(COMPILE) -c requirements/test.txt --extra bench -o requirements/bench.txt
-	$(COMPILE) -c requirements/test.txt --extra gpu --no-emit-package onnxruntime -o requirements/gpu.txt
+	$(COMPILE) -c requirements/test.txt --extra gpu --extra s3 --extra tracing --no-emit-package onnxruntime -o requirements/gpu.txt
 	echo 'mkdocs-material>=9.6' | $(LOCK) -c requirements/test.txt - -o requirements/docs.txt
 	echo cyclonedx-bom | $(LOCK) -c requirements/test.txt - -o requirements/image.txt
 	for name in $(PEERS) perf-analyzer; do $(LOCK) requirements/peers/$$name.in -o requirements/peers/$$name.txt || exit; done
