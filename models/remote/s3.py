@@ -17,6 +17,7 @@ from models.remote.objects import Stored
 
 # Slower than this an upload is taken for stuck. Bytes a second.
 _SLOWEST = 100_000
+_PAGE = 1000
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _PRECONDITION = 304, 404, 409, 412
 
 
@@ -62,7 +63,7 @@ class Bucket:
         more: dict[str, str] = {}
         with self._reaching():
             while True:
-                page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **more)
+                page = self._call("list_objects_v2", Prefix=self._prefix + prefix, MaxKeys=_PAGE, **more)
                 found += [entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ())]
                 if not page.get("IsTruncated"):
                     return sorted(found)
@@ -90,6 +91,12 @@ class Bucket:
         """See `Objects.delete`."""
         with self._reaching():
             self._call("delete_object", key)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens others."""
+        if "_files" in self.__dict__:
+            files = self.__dict__.pop("_files")
+            files.close_session(files.loop, files.s3)
 
     def _put(self, key: str, data: bytes, **condition: str) -> str:
         with self._reaching(overtaken=key):
