@@ -12,7 +12,7 @@ import pytest
 
 from models.task import TabularRegression
 from service.settings import PRETRAINED
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running, wait_for
 from training.own.source import Options
 from training.own.table import TableOptions, read_table
 
@@ -66,7 +66,7 @@ def test_what_was_answered_by_any_worker_is_judged_once_and_becomes_data(server:
         drift = client.get(f"{server.url}/models/regressor/drift").json()["versions"][0]
     # Cars of one origin and year, whichever worker is asked.
     assert drift["state"] in ("major", "too few rows")
-    assert server.metric("serving_feedback_total", model="regressor") == COUNT
+    wait_for(lambda: server.metric("serving_feedback_total", model="regressor") == COUNT)
     assert server.metric("serving_feedback_absolute_error_total") == pytest.approx(COUNT, rel=1e-3)
     server.terminate()
     file = server.home.parent / "cars.parquet"

@@ -1,5 +1,7 @@
 """Every row is answered once, by a model that did not see it; seeds are summed up as mean and spread."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,19 @@ from training.datasets import data_set
 from training.seeds import spread
 
 
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """Networks run operation by operation: compiling nine of them takes far longer than their few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+# TensorFlow's word that it compiles what prepares the batches all the same.
+@pytest.mark.filterwarnings("ignore:Even though the .tf.config:UserWarning")
+@pytest.mark.usefixtures("uncompiled")
 def test_all_rows_are_judged_beside_baselines_of_the_same_folds() -> None:
     data, config = data_set("auto-mpg"), tiny("regressor", folds=2, model={"members": 1, "units": [8]})
     split = data.split(data.engineer(cars()), config)
