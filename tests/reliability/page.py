@@ -1,0 +1,112 @@
+"""docs/reliability.md: a row for each promise, the test that proves it, and what it measured when it last ran."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+PROMISES = range(1, 26)
+"""Those from the floors that trusted servers set; what comes after them are faults of the machine around the server."""
+
+_BEGINNING = """\
+# Reliability, measured
+
+Each promise below is proven by a test against a real server process, started as `keras-serving serve` starts one. The
+page is written by the tests themselves: `make test-reliability ARGS="--out docs"` runs all of them, with a soak of half
+an hour (`SOAK_MINUTES`), and says here what each measured. Those that take no longer than seconds are part of `make
+test`; `ARGS=--quick` runs only these. One alone: `.venv/bin/python -m pytest -s PATH::NAME`, with `-m slow` where it
+says so.
+
+Figures of latency are from a machine whose cores server and clients share: compare them with their controls, which were
+measured in the same run. What is trusted and what is not says [security.md](security.md); retraining and redeploying
+under load has a page [of its own](redeploy.md).
+"""
+
+_FAULTS = """
+## Faults around the server
+
+Full and read-only disks, a store or a document that is gone or damaged, too little memory, a clock that jumps, a stop
+under load.
+"""
+
+_HEAD = "\n|  | promise | measured | test |\n|---|---|---|---|\n"
+
+
+@dataclass
+class Row:
+    """One promise's test.
+
+    Attributes:
+        number: Of the promise.
+        promise: What is promised.
+        test: ``tests/.../test_x.py::test_y``.
+        slow: Whether it is left out of `make test`.
+        outcomes: Of each of its cases that ran: passed, failed or skipped.
+        figures: What they measured.
+    """
+
+    number: int
+    promise: str
+    test: str
+    slow: bool = False
+    outcomes: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def result(self) -> str:
+        """What the page says of it."""
+        if "failed" in self.outcomes:
+            return "**failed**"
+        if "passed" not in self.outcomes:
+            return "skipped: it lacks something here" if self.outcomes else "not run this time"
+        return "; ".join(self.figures) or "holds"
+
+
+def read_figures(rows: Iterable[Row], report: Path) -> None:
+    """Give the rows the figures that `tests.figures` wrote."""
+    by_test = {row.test: row for row in rows}
+    lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
+    for line in map(json.loads, lines):
+        by_test[line["test"].partition("[")[0]].figures.append(line["figure"])
+
+
+def write_results(rows: Iterable[Row], path: Path) -> None:
+    """Keep what became of them for a run that only adds to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(row) for row in rows if row.outcomes], indent=1), encoding="utf-8")
+
+
+def read_results(path: Path) -> dict[str, Row]:
+    """What `write_results` kept, by test; nothing where there is no such file."""
+    rows = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    return {row.test: row for row in rows}
+
+
+def machine() -> str:
+    """What they were measured on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ", ".join(f"{name} {version(name)}" for name in ("bentoml", "uvicorn", "onnxruntime"))
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {packages}"
+
+
+def page(rows: Iterable[Row], where: str) -> str:
+    """The document.
+
+    Args:
+        rows: In any order.
+        where: See `machine`.
+    """
+    ordered = sorted(rows, key=lambda row: (row.number, row.slow, row.test))
+    known = [row for row in ordered if row.number in PROMISES]
+    faults = [row for row in ordered if row.number not in PROMISES]
+    text = f"{_BEGINNING}\nMeasured on: {where}.\n{_HEAD}" + "".join(map(_line, known))
+    return text + (f"{_FAULTS}{_HEAD}" + "".join(map(_line, faults)) if faults else "")
+
+
+def _line(row: Row) -> str:
+    promise = row.promise[:1].upper() + row.promise[1:]
+    cells = (f"{row.number}", promise, row.result, f"`{row.test}`" + (" (slow)" if row.slow else ""))
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
