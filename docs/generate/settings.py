@@ -26,10 +26,10 @@ def page() -> str:
     """The page's text."""
     said = attributes(Settings)
     rows = [
-        [f"`SERVING_{name.upper()}`", _values(name, field), _default(name, field), said[name]]
+        [f"`SERVING_{name.upper()}`<br>{_values(name, field)}", _default(name, field), said[name]]
         for name, field in Settings.model_fields.items()
     ]
-    return heading("Settings", _INTRODUCTION) + "\n" + table(["variable", "values", "default", "meaning"], rows)
+    return heading("Settings", _INTRODUCTION) + "\n" + table(["variable", "default", "meaning"], rows)
 
 
 def _values(name: str, field: FieldInfo) -> str:
