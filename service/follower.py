@@ -52,13 +52,18 @@ class Follower:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.submit(self._let_go)
+        self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         failures, told = 0, ""
         while True:
-            problem = await loop.run_in_executor(self._thread, self._look)
+            try:
+                problem = await loop.run_in_executor(self._thread, self._look)
+            except Exception as error:  # Following must outlive anything.
+                logger.exception("looking at %s failed; trying again", self._store.address)
+                problem = f"{self._store.address} cannot be followed ({type(error).__name__}): see the log"
             failures = failures + 1 if problem else 0
             if problem and problem != told:
                 logger.error("what is served stays as it is: %s", problem)
@@ -66,13 +71,8 @@ class Follower:
                 logger.info("%s is followed again", self._store.address)
             told = problem
             self._on_look(problem)
-            await asyncio.sleep(self._pause(failures))
-
-    def _pause(self, failures: int) -> float:
-        pause = self._settings.store_poll_s
-        if failures:
-            pause = max(pause, min(pause * 2.0 ** min(failures - 1, 20), _LONGEST_S))
-        return pause * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+            await asyncio.sleep(pause_s(self._settings.store_poll_s, failures) * jitter)
 
     def _look(self) -> str:
         """Why the store cannot be followed, as this worker finds out, or another one has."""
@@ -107,6 +107,16 @@ class Follower:
                 return False
             self._lock = lock
         return True
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def pause_s(poll_s: float, failures: int) -> float:
+    """Seconds until the next look, after so many failures in a row."""
+    return max(poll_s, min(poll_s * 2.0 ** max(0, min(failures - 1, 20)), _LONGEST_S))
 
 
 def _write(path: Path, text: str) -> None:

@@ -38,7 +38,11 @@ def s3() -> Iterator[int]:
 
 
 def environment(port: int) -> dict[str, str]:
-    return KEYS | {"SERVING_STORE": URL, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "SERVING_STORE_POLL_S": "0.2"}
+    return (
+        KEYS
+        | {"SERVING_STORE": URL, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "SERVING_STORE_POLL_S": "0.2"}
+        | {"SERVING_LOG_LEVEL": "DEBUG"}
+    )
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
