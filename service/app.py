@@ -5,8 +5,11 @@ is imported where it is used, which makes the start a fifth of a second shorter.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import Callable
@@ -93,6 +96,25 @@ def _is_no_client_error(record: logging.LogRecord) -> bool:
     )
 
 
+def _refuse_connections(stop: object) -> None:
+    """End the listening for good: the supervisor has the socket too, where who comes now would wait for nobody.
+
+    Not with several workers, of which one may be stopped alone; the one that takes its place listens anew.
+    """
+    import uvicorn
+
+    server = getattr(stop, "__self__", None)
+    if not isinstance(server, uvicorn.Server):
+        return
+    for given in server.servers:
+        copies = [socket.socket(fileno=os.dup(listening.fileno())) for listening in given.sockets]
+        # First: the loop would go on asking a socket that does not listen any more.
+        given.close()
+        for copy in copies:
+            with copy, contextlib.suppress(OSError):
+                copy.shutdown(socket.SHUT_RDWR)
+
+
 class PredictionError(BentoMLException):
     """An error of ours in the form that BentoML's clients expect."""
 
@@ -138,6 +160,8 @@ class KerasServing:
 
         def end(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
             self.runtime.stopping = True
+            if self.runtime.settings.workers == 1:
+                _refuse_connections(stop)
             stop(number, frame)
 
         def drain(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ extensions of any length. Bodies are counted where they are read (`Gateway`, `se
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uvicorn.config
@@ -25,10 +25,12 @@ class Limits:
     Attributes:
         receive_s: Longest time from a request's first byte to its last, and of a connection without any. Seconds.
         head_bytes: Most bytes of a request that are no body. One read of the socket may come on top.
+        last_s: What is left of that time, at most, once the server stops: nobody is to hold that up. Seconds.
     """
 
     receive_s: float = 60.0
     head_bytes: int = 64 * 1024
+    last_s: float = 5.0
 
 
 DEFAULT = Limits()
@@ -65,6 +67,16 @@ class BoundedProtocol(HttpToolsProtocol):
             self._missing_task.cancel()
             self._missing_task = None
         self._give_up_answering()
+
+    def shutdown(self) -> None:
+        """The server stops: what is under way is answered, and what is not complete soon is refused."""
+        super().shutdown()
+        if self._missing_since and not self.transport.is_closing():
+            self._limits = replace(self._limits, receive_s=min(self._limits.receive_s, self._limits.last_s))
+            if self._missing_task is not None:
+                self._missing_task.cancel()
+                self._missing_task = None
+            self._begin_missing()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -1,7 +1,6 @@
 """Start, readiness, switching, failures and stop of a real server process."""
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 
 from models.bundle import ONNX, Bundle
 from models.store import Store
-from tests.bundles import CARS, CREATED, IMAGE, make_bundle, rows_of, run_offline
+from tests.bundles import CARS, CREATED, IMAGE, make_bundle, run_offline
 from tests.e2e.server import Server, running, wait_for
 from tests.e2e.shares import check_even_shares
 from tests.figures import Figure
@@ -123,46 +121,6 @@ def test_one_corrupt_bundle_at_start_leaves_the_others_served_and_is_named(home:
         assert ask(server.url, model="clothes").status_code == 404
 
 
-def test_sigterm_answers_what_is_in_flight_and_exits_with_0(home: Path, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "pre", "clothes", IMAGE)
-    statuses: list[int] = []
-    rows = rows_of(IMAGE, 1, seed=3)[0][:, :, 0].tolist()
-
-    def slow() -> None:
-        def body() -> object:
-            text = json.dumps({"instances": [rows]}).encode()
-            yield text[:1000]
-            time.sleep(1.5)
-            yield text[1000:]
-
-        headers = {"content-type": "application/json"}
-        response = httpx.post(f"{server.url}/predict/clothes", content=body(), headers=headers, timeout=20)  # type: ignore[arg-type]
-        statuses.append(response.status_code)
-
-    with running(home, pretrained=tmp_path / "pre", SERVING_DRAIN_S="1") as server:
-        senders = [threading.Thread(target=slow) for _ in range(10)]
-        for sender in senders:
-            sender.start()
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        draining = httpx.get(f"{server.url}/readyz")
-        assert (draining.status_code, draining.json()["status"]) == (503, "draining")
-        assert httpx.get(f"{server.url}/livez").status_code == 200
-        for sender in senders:
-            sender.join()
-        assert statuses == [200] * 10
-        assert server.process.wait(20) == 0
-
-
-def test_an_idle_kept_alive_connection_does_not_hold_up_the_stop(home: Path, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "pre", "cars", CARS)
-    with running(home, pretrained=tmp_path / "pre") as server, httpx.Client() as client:
-        assert client.get(f"{server.url}/livez").status_code == 200
-        assert server.terminate() == 0
-
-
-@pytest.mark.reliability(11, "A worker killed with SIGKILL is replaced, and the gauges return to 0")
 def test_a_killed_worker_is_replaced_gets_its_share_and_the_gauges_return_to_zero(
     home: Path, tmp_path: Path, figure: Figure
 ) -> None:

@@ -145,3 +145,26 @@ async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) 
                 assert await asyncio.wait_for(reader.read(), 5) == b""
         finally:
             gate.set()
+
+
+@pytest.mark.parametrize("name", ["body of the fast lane", "large body", "chunks"])
+async def test_what_is_not_complete_soon_after_the_server_stops_does_not_hold_that_up(name: str) -> None:
+    async with (
+        serving(FakeGateway(), limits=Limits(receive_s=60, last_s=0.1)) as served,
+        served.connection() as (reader, writer),
+    ):
+        writer.write(INCOMPLETE[name])
+        await until(lambda: any(c.cycle is not None for c in served.server.server_state.connections))
+        served.server.should_exit = True
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_is_complete_soon_after_the_server_stops_is_answered() -> None:
+    async with serving(FakeGateway()) as served, served.connection() as (reader, writer):
+        whole = post(b"[7]")
+        writer.write(whole[:-1])
+        await until(lambda: any(c.cycle is not None for c in served.server.server_state.connections))
+        served.server.should_exit = True
+        await until(lambda: not served.server.servers[0].is_serving())
+        writer.write(whole[-1:])
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
