@@ -1,0 +1,90 @@
+"""The audit of the locks: what is known fails it unless a reason is given, and what was not looked up is said."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from deploy import audit
+from deploy.audit import Finding, Report
+
+KNOWN = Finding("pillow 12.0.0", "PYSEC-1", ("CVE-1", "GHSA-1"), ("13.0.0",))
+
+
+def answer(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": list(packages), "fixes": []})
+
+
+SETUPTOOLS = {"name": "setuptools", "version": "80.0", "vulns": []}
+PILLOW = {
+    "name": "pillow",
+    "version": "12.0.0",
+    "vulns": [{"id": "PYSEC-1", "aliases": ["CVE-1", "GHSA-1"], "fix_versions": ["13.0.0"], "description": "x"}],
+}
+
+
+def test_what_the_database_says_is_read() -> None:
+    report = audit.read_report(answer(SETUPTOOLS, PILLOW, {"name": "mine", "skip_reason": "not found"}))
+    assert report == Report(2, ("mine",), (KNOWN,))
+
+
+def test_a_finding_fails_and_says_where_it_is_fixed() -> None:
+    lines, well = audit.judge({"serve": Report(2, (), (KNOWN, KNOWN))}, {})
+    assert not well
+    assert lines[:2] == ["serve: 2 packages audited", "  pillow 12.0.0: PYSEC-1, fixed in 13.0.0"]
+    assert "make lock" in lines[-1]
+
+
+@pytest.mark.parametrize("name", ["PYSEC-1", "CVE-1"])
+def test_a_finding_is_accepted_by_any_of_its_names_with_a_reason(name: str) -> None:
+    lines, well = audit.judge({"serve": Report(2, (), (KNOWN,))}, {name: "never opened here"})
+    assert well
+    assert lines[-1].endswith("accepted: never opened here")
+
+
+def test_what_was_not_looked_up_and_what_is_accepted_in_vain_are_named() -> None:
+    lines, well = audit.judge({"gpu": Report(1, ("torch", "mine"), ())}, {"CVE-2": "old"})
+    assert well
+    assert lines[0] == "gpu: 1 packages audited, 2 not found there: torch, mine"
+    assert lines[1].startswith("CVE-2 is in accepted-findings.toml and found nowhere any more")
+
+
+def test_what_is_accepted_has_a_reason() -> None:
+    assert audit.read_accepted(audit.ACCEPTED.read_text()) is not None
+    with pytest.raises(ValueError, match="CVE-2 must have a reason"):
+        audit.read_accepted('CVE-2 = " "')
+
+
+@pytest.mark.parametrize(
+    "output", ["", "not JSON", answer({"name": "setuptools", "skip_reason": "not found"})], ids=["none", "text", "404"]
+)
+def test_where_nobody_can_be_asked_that_is_said_and_fails_nothing(
+    output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        asked.append(command[-1])
+        return subprocess.CompletedProcess(command, 1, output, "Failed to resolve the host")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main(audit.LOCKS) == 0
+    assert "SKIPPED, nothing was audited" in capsys.readouterr().out
+    assert len(asked) == 1
+
+
+def test_every_lock_is_asked_about_without_installing_anything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 1, answer(SETUPTOOLS, PILLOW), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main(audit.LOCKS) == 1
+    assert all({"--require-hashes", "--disable-pip"} <= set(command) for command in asked)
+    assert [command[-1].rpartition("/")[2] for command in asked[1:]] == [f"{lock}.txt" for lock in audit.LOCKS]
+    assert capsys.readouterr().out.count("PYSEC-1") == len(audit.LOCKS)
