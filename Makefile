@@ -52,6 +52,10 @@ test: $(VENV)/.test ## Lint, type-check and test (everything but the slow checks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
+.PHONY: audit
+audit: $(VENV)/.test ## Known vulnerabilities of the locked packages, where a database of them can be asked
+	$(BIN)/python -m deploy.audit $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.test ## Format the code
 	$(BIN)/ruff format .
