@@ -19,7 +19,8 @@ need what `make install-train` installs.
 def page() -> str:
     """The page's text."""
     with click.Context(cli, info_name="keras-serving") as context:
-        return heading("Command line", _INTRODUCTION) + "".join(_sections(context, cli))
+        before = "\nBefore the command:\n" + _options(context)
+        return heading("Command line", _INTRODUCTION) + before + "".join(_sections(context, cli))
 
 
 def _sections(context: click.Context, group: click.Group) -> Iterator[str]:
@@ -36,12 +37,16 @@ def _section(context: click.Context) -> str:
     command = context.command
     usage = " ".join(command.collect_usage_pieces(context))
     text = f"\n## {context.command_path}\n\n```\n{context.command_path} {usage}\n```\n\n{_paragraphs(command.help)}\n"
+    return text + _options(context)
+
+
+def _options(context: click.Context) -> str:
     rows = []
-    for parameter in command.get_params(context):
+    for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
-        if record is not None and parameter.name != "help":
+        if record is not None and not parameter.is_eager:
             rows.append([f"`{_words(record[0])}`", prose(record[1])])
-    return text + ("\n" + table(["option", "meaning"], rows) if rows else "")
+    return "\n" + table(["option", "meaning"], rows) if rows else ""
 
 
 def _paragraphs(text: str | None) -> str:
