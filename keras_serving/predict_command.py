@@ -47,7 +47,7 @@ def predict(name: str, files: tuple[Path, ...], version: str | None, output: Pat
     rows = [pair for file in files_of(task, files) for pair in instances_of(task, file)]
     if not rows:
         raise click.UsageError("the files hold no row.")
-    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.batch_threads)
     answers = _answers(bundle, engine, iter(rows), settings)
     if len(rows) == 1 and output is None:
         answer = next(answers)

@@ -76,7 +76,7 @@ def rehearse(bundle: Bundle) -> None:
     """
     settings = chosen_settings()
     bundle.verify()
-    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.batch_threads)
     try:
         check_golden(engine, bundle)
     finally:

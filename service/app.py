@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 
 
 class _Document:

@@ -113,7 +113,7 @@ def load(  # noqa: PLR0917 - what a worker is made of
     """
     started = perf_counter()
     bundle = store.take(name, target)
-    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.batch_threads)
     difference = check_golden(engine, bundle)
     measured = profile(engine, bundle.golden()[0], settings)
     _rehearse(bundle.manifest, engine, settings)
@@ -155,7 +155,7 @@ def try_out(store: Store, name: str, version: str, settings: Settings) -> None:
     """
     bundle = store.open(name, version)
     bundle.verify()
-    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.threads)
+    engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.batch_threads)
     try:
         check_golden(engine, bundle)
     finally:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from models.errors import ServingError
 from models.names import is_name
 from models.remote.address import Address
+from service.cores import available
 from service.objective import Objective, check_latency, check_ratio, parse_objectives
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
@@ -23,6 +24,8 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
 # What RFC 6750 lets a bearer token hold.
 _SECRET = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _SECRET_LENGTH = 16
+# Of one batch, if not set: beyond, the rows of a batch are too few for each.
+_MOST_THREADS = 8
 
 
 class SettingsError(ServingError):
@@ -41,7 +44,7 @@ class Settings(BaseSettings):
         models: Names to serve, comma-separated in the environment; empty for all in the store.
         engine: ``auto`` takes onnxruntime where a bundle has an ONNX graph, else TensorFlow.
         device: ``auto`` takes a GPU where the engine finds one.
-        threads: CPU threads of one batch.
+        threads: CPU threads of one batch; 0 for as many CPUs as each worker has, 8 at most.
         workers: Server processes.
         grpc_host: IP address on which gRPC listens; `keras-serving serve` makes it the same as HTTP's.
         grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC.
@@ -93,7 +96,7 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = ()
     engine: Literal["auto", "onnx", "tensorflow"] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    threads: int = Field(default=1, ge=1, le=256)
+    threads: int = Field(default=0, ge=0, le=256)
     workers: int = Field(default=1, ge=1, le=64)
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=3001, ge=0, le=65535)
@@ -206,6 +209,15 @@ class Settings(BaseSettings):
         if self.max_request_rows > self.max_queue_rows:
             raise ValueError("max_request_rows must not exceed max_queue_rows, or no queue could hold such a request")
         return self
+
+    @property
+    def batch_threads(self) -> int:
+        """CPU threads of one batch, as set or as this machine has them.
+
+        Half of a batch on another CPU, without Python's lock, beats a thread for the whole of it: that thread and the
+        event loop would wait for each other's turn with the lock (``python -m benchmarks.threads`` measures both).
+        """
+        return self.threads or max(1, min(_MOST_THREADS, available() // self.workers))
 
     @property
     def tracing(self) -> bool:

@@ -83,9 +83,9 @@ SHIPPED = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
 
 
 @cache
-def shipped(name: str) -> tuple[Engine, Rows]:
+def shipped(name: str, threads: int) -> tuple[Engine, Rows]:
     bundle = Bundle.open(PRETRAINED / name)
-    return open_engine(bundle, kind="onnx", device="cpu"), bundle.golden()[0]
+    return open_engine(bundle, kind="onnx", device="cpu", threads=threads), bundle.golden()[0]
 
 
 def check(engine: Engine, rows: Rows, place: int, size: int, chosen: int) -> None:
@@ -101,6 +101,7 @@ BATCH = {
     "size": st.integers(1, 64),
     "chosen": st.integers(0, 10**6),
     "seed": st.integers(),
+    "threads": st.integers(1, 4),
 }
 
 
@@ -108,14 +109,17 @@ BATCH = {
 @given(**BATCH)
 @examples(max_examples=60, deadline=None)
 def test_a_row_of_a_shipped_model_has_the_same_bits_in_every_batch(
-    name: str, place: int, size: int, chosen: int, seed: int
+    name: str, place: int, size: int, chosen: int, seed: int, threads: int
 ) -> None:
-    engine, golden = shipped(name)
+    engine, golden = shipped(name, threads)
     flat = golden.reshape(len(golden), -1)
     # Each value is one that the model takes; together they are a row that it has never seen.
     order = np.random.default_rng(abs(seed)).permuted(np.arange(len(flat)))
     mixed = np.concatenate([golden, np.where(np.arange(flat.shape[1]) % 2, flat, flat[order]).reshape(golden.shape)])
     check(engine, mixed, place, size, chosen % len(mixed))
+    # However many threads a machine gives it.
+    batch = np.resize(mixed, (size, *mixed.shape[1:]))
+    assert engine.run(batch).tobytes() == shipped(name, 1)[0].run(batch).tobytes()
 
 
 @pytest.mark.parametrize("kind", [IMAGE, CARS, SERIES])

@@ -88,7 +88,7 @@ def test_a_model_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, tex
         ("MAX_BODY_BYTES", "1023"),
         ("ENGINE", "torch"),
         ("DEVICE", "tpu"),
-        ("THREADS", "0"),
+        ("THREADS", "-1"),
         ("WORKERS", "65"),
         ("POLL_S", "0"),
         ("POLL_S", "nan"),
