@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from models.archive import Source
@@ -15,7 +16,7 @@ from models.errors import OvertakenError, ServingError, StoreError
 from models.remote.address import Address
 from models.remote.objects import Stored
 
-# Slower than this an upload is taken for stuck. Bytes a second.
+# What is passed on more slowly is taken for stuck. Bytes a second.
 _SLOWEST = 100_000
 _PAGE = 1000
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _PRECONDITION = 304, 404, 409, 412
@@ -26,7 +27,7 @@ class Bucket:
 
     Args:
         address: Of the bucket.
-        timeout_s: Longest time of one request; of a long object, of each part that is read. Seconds.
+        timeout_s: Longest time of one request, and of each part of an object; a long one has longer in all. Seconds.
     """
 
     def __init__(self, address: Address, timeout_s: float) -> None:
@@ -51,9 +52,10 @@ class Bucket:
         """See `Objects.stream`."""
         with self._reaching(missing=key):
             answer = self._call("get_object", key)
-        body = _Body(self, answer["Body"])
+        size = int(answer["ContentLength"])
+        body = _Body(self, answer["Body"], monotonic() + self._time_of(size))
         try:
-            yield body, int(answer["ContentLength"])
+            yield body, size
         finally:
             body.close()
 
@@ -80,7 +82,7 @@ class Bucket:
                 str(file),
                 f"{self._bucket}/{self._prefix}{key}",
                 mode="create",
-                timeout=self._timeout_s + file.stat().st_size / _SLOWEST,
+                timeout=self._time_of(file.stat().st_size),
             )
 
     def replace(self, key: str, data: bytes, tag: str) -> str:
@@ -102,6 +104,9 @@ class Bucket:
         with self._reaching(overtaken=key):
             tag: str = self._call("put_object", key, Body=data, **condition)["ETag"]
         return tag
+
+    def _time_of(self, size: int) -> float:
+        return self._timeout_s + size / _SLOWEST
 
     def _call(self, method: str, key: str | None = None, **arguments: object) -> dict[str, Any]:
         if key is not None:
@@ -162,14 +167,16 @@ class Bucket:
 class _Body:
     """An object that is being read."""
 
-    def __init__(self, bucket: Bucket, body: Any) -> None:
-        self._bucket, self._body = bucket, body
+    def __init__(self, bucket: Bucket, body: Any, until: float) -> None:
+        self._bucket, self._body, self._until = bucket, body, until
 
     def read(self, size: int, /) -> bytes:
         """The next ``size`` bytes, fewer only at the end."""
         parts: list[bytes] = []
         with self._bucket._reaching():
             while size:
+                if monotonic() > self._until:
+                    raise TimeoutError
                 part = self._bucket._wait(self._body.read, size)
                 if not part:
                     break

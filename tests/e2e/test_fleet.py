@@ -27,6 +27,8 @@ from tests.e2e.server import Server, running
 URL = "s3://models/a/fleet"
 RECORD = {"weight": 3000, "horsepower": 120, "origin": "usa"}
 SECONDS = 30
+TOKEN = "0123456789abcdef"  # noqa: S105 - of servers on loopback, for a moment
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def environment(port: int) -> dict[str, str]:
     return (
         KEYS
         | {"SERVING_STORE": URL, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "SERVING_STORE_POLL_S": "0.2"}
-        | {"SERVING_LOG_LEVEL": "DEBUG"}
+        | {"SERVING_LOG_LEVEL": "DEBUG", "SERVING_ADMIN_TOKEN": TOKEN}
     )
 
 
@@ -119,6 +121,14 @@ def test_what_cannot_be_reached_or_refuses_is_told_without_a_secret(
         away.keys("")
     assert "hidden" not in str(error.value)
     away.close()
+
+
+def test_an_object_that_comes_too_slowly_is_given_up(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.create("models/cars/one.tar", b"data")
+    with bucket.stream("models/cars/one.tar") as (source, _):
+        monkeypatch.setattr("models.remote.s3.monotonic", lambda: float("inf"))
+        with pytest.raises(StoreError, match="TimeoutError"):
+            source.read(4)
 
 
 def test_silence_ends_within_the_time_of_a_request(s3: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +243,10 @@ def test_who_is_cut_off_goes_on_serving_and_catches_up(fleet: Fleet) -> None:
     wait_for(lambda: version_of(one) == second and not problems(one), "it catches up")
     wait_for(lambda: one.metric("serving_store_reachable") == 1, "the metric says so")
     assert one.text.count("what is served stays as it is") == 1
+    order = httpx.post(f"{two.url}/admin/models/cars/rollback", json={}, headers=ADMIN, timeout=30)
+    assert order.json()["serving"], order.text
+    assert version_of(two) == first
+    wait_for(lambda: version_of(one) == first, "an order to one server is followed by the other")
     for server in (one, two):
         assert KEYS["AWS_SECRET_ACCESS_KEY"] not in server.text
 
