@@ -1,14 +1,17 @@
 """What MkDocs does beyond its own: the README as home page, links to code as its paths, nothing from other hosts.
 
-MkDocs calls these functions; `mkdocs.yml` names this file.
+MkDocs calls these functions; `mkdocs.yml` names this file. MkDocs is in an environment of its own, so that it is
+imported where it is needed: the tests have none.
 """
+
+from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 _LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:!\[[^\]]*\]\([^)]*\))?[^\]\[]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 # What a browser would fetch: sources of scripts, pictures and frames, style sheets, fonts.
@@ -20,6 +23,8 @@ _FETCHED = re.compile(
 
 def on_files(files: Files, *, config: Any) -> Files:
     """Make the home page of the README, which lies above docs/."""
+    from mkdocs.structure.files import File
+
     root = Path(config["config_file_path"]).parent
     text = (root / "README.md").read_text(encoding="utf-8")
     # The README's links and pictures lead into docs/, where the home page lies itself.
@@ -49,9 +54,21 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
 
 
 def on_post_build(*, config: Any) -> None:
-    """Refuse a site that makes a browser fetch anything from another host."""
+    """Refuse a site that makes a browser fetch anything from another host.
+
+    Raises:
+        PluginError: Names the page and what it would fetch.
+    """
+    from mkdocs.exceptions import PluginError
+
     site = Path(config["site_dir"])
     for path in site.rglob("*.html"):
-        found = _FETCHED.search(path.read_text(encoding="utf-8"))
+        found = fetched(path.read_text(encoding="utf-8"))
         if found:
-            raise PluginError(f"{path.relative_to(site)} fetches from another host: {found[0]}")
+            raise PluginError(f"{path.relative_to(site)} fetches from another host: {found}")
+
+
+def fetched(html: str) -> str:
+    """The first thing that a browser would fetch from another host; empty where there is none."""
+    found = _FETCHED.search(html)
+    return found[0] if found else ""
