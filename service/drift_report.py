@@ -1,34 +1,63 @@
 """``GET /models/{model}/drift``: which feature moved, and by how much, in words and numbers."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from service.drift import Monitor
 from service.drift_counts import LIMITS, Shift
+from service.drift_watch import LEVELS
 from service.drift_words import summary, words
 from service.served import Served
 
 _DIGITS = 4
 
 
-def drift_document(model: str, served: dict[str, Served]) -> dict[str, Any]:
-    """What this worker has seen of each loaded version of ``model``, against the version's own training.
+@dataclass(frozen=True)
+class Worker:
+    """Which worker of how many says it, and what all of them say.
+
+    Attributes:
+        number: From 1.
+        of: How many there are.
+        levels: (model, alias) -> the worst worker's level of drift, as in the metrics.
+    """
+
+    number: int = 1
+    of: int = 1
+    levels: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+
+
+def drift_document(model: str, served: dict[str, Served], worker: Worker) -> dict[str, Any]:
+    """What one worker has seen of each loaded version of ``model``, against the version's own training.
 
     Args:
         model: Name.
         served: Alias -> loaded version.
+        worker: Whose view it is.
     """
     versions = [
-        _version(alias, found, found.monitor) for alias, found in sorted(served.items()) if found.monitor is not None
+        _version(alias, found, found.monitor, worker.levels.get((model, alias), 0.0))
+        for alias, found in sorted(served.items())
+        if found.monitor is not None
     ]
-    return {"model": model, "limits": {"moderate": LIMITS["moderate"], "major": LIMITS["major"]}, "versions": versions}
+    return {
+        "model": model,
+        "worker": {"number": worker.number, "of": worker.of},
+        "limits": {"moderate": LIMITS["moderate"], "major": LIMITS["major"]},
+        "versions": versions,
+    }
 
 
-def _version(alias: str, served: Served, monitor: Monitor) -> dict[str, Any]:
+def _version(alias: str, served: Served, monitor: Monitor, level: float) -> dict[str, Any]:
     report = monitor.report
+    # What others saved may be half a second old, what this one has seen is not.
+    worst = max(level, LEVELS[report.state] if report.enough else 0.0)
     return {
         "version": served.manifest.version,
         "alias": alias,
         "state": report.state if report.enough else "too few rows",
+        "worst_worker": next(state for state, value in LEVELS.items() if value == worst),
         "summary": summary(report),
         "rows": report.rows,
         "rows_not_counted": report.shed,

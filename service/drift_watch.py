@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # Seconds between two turns, and the largest share of one core that they take.
 _INTERVAL_S = 0.5
 _MAX_SHARE = 0.05
-_LEVELS = {NONE: 0.0, MODERATE: 1.0, MAJOR: 2.0}
+LEVELS = {NONE: 0.0, MODERATE: 1.0, MAJOR: 2.0}
 _DIGITS = 4
 
 _Watched = tuple[tuple[str, str, Monitor], ...]
@@ -105,7 +105,7 @@ class DriftWatch:
             if report.enough:
                 inputs |= {(name, alias, shift.name): round(shift.psi, _DIGITS) for shift in report.inputs}
                 outputs |= {(name, alias, shift.name): round(shift.psi, _DIGITS) for shift in report.outputs}
-                states[name, alias] = _LEVELS[report.state]
+                states[name, alias] = LEVELS[report.state]
         self._metrics.input_psi.replace(inputs)
         self._metrics.prediction_psi.replace(outputs)
         self._metrics.drift_state.replace(states)

@@ -53,11 +53,12 @@ class PresentGauge:
         from prometheus_client.core import GaugeMetricFamily
 
         family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
-        for labels, value in sorted(self._everywhere().items()):
+        for labels, value in sorted(self.everywhere().items()):
             family.add_metric(labels, value)
         yield family
 
-    def _everywhere(self) -> dict[Labels, float]:
+    def everywhere(self) -> dict[Labels, float]:
+        """Label values -> the largest value of any worker, as each saved it last."""
         if self._directory is None:
             return self._values
         found: dict[Labels, float] = {}

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from models.errors import ServingError
 from service.admin import ADMIN_ROUTE, ORDERS, Admin
 from service.comparison import comparison
-from service.drift_report import drift_document
+from service.drift_report import Worker, drift_document
 from service.errors import MethodError, NotReadyError, form_of
 from service.feedback import FEEDBACK_ROUTE
 from service.loader import Loader
@@ -225,7 +225,9 @@ def build_routes(runtime: Runtime) -> Starlette:
         name = request.path_params["model"]
         loader.find(name)
         await runtime.drift.turn()
-        return json_response(drift_document(name, loader.named(name)))
+        levels = await runtime.beside(runtime.metrics.drift_state.everywhere)
+        worker = Worker(int(runtime.vitals.worker), runtime.settings.workers, levels)
+        return json_response(drift_document(name, loader.named(name), worker))
 
     def openapi(_: Request) -> Response:
         return json_response(api_of(runtime))

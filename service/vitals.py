@@ -23,7 +23,7 @@ _SELDOM = 10
 
 
 class Vitals:
-    """Measures this process.
+    """Measures this process; `worker` is its number.
 
     Args:
         metrics: Where the measurements go.
@@ -32,7 +32,7 @@ class Vitals:
     """
 
     def __init__(self, metrics: "Metrics", worker: str, gpus: "Gpus | None" = None) -> None:
-        self._metrics, self._worker = metrics, worker
+        self._metrics, self.worker = metrics, worker
         self._gpus = gpus
         self._lags: deque[float] = deque(maxlen=_LAGS)
         self._cpu_s = 0.0
@@ -47,13 +47,13 @@ class Vitals:
             lag_s: By how much a timer of the event loop was late just now. Seconds.
         """
         self._lags.append(max(lag_s, 0.0))
-        self._metrics.loop_lag.labels(self._worker).set(max(self._lags))
+        self._metrics.loop_lag.labels(self.worker).set(max(self._lags))
         self._turn += 1
         if self._turn % _SELDOM == 1:
             self._measure_seldom()
 
     def _measure_seldom(self) -> None:
-        metrics, worker = self._metrics, self._worker
+        metrics, worker = self._metrics, self.worker
         resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
         metrics.rss_bytes.labels(worker).set(resident_pages * self._page)
         metrics.open_fds.labels(worker).set(sum(1 for _ in os.scandir("/proc/self/fd")))

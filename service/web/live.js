@@ -149,13 +149,15 @@ export function livePanel(name) {
           : []),
       );
     },
-    /** Whether production's traffic is as in training, in the words of `GET /models/{model}/drift`. */
-    showDrift({ versions: seen }) {
+    /** Whether production's traffic is as in training, in the words of `GET /models/{model}/drift`: of one worker. */
+    showDrift({ worker, versions: seen }) {
       const found = seen.find(({ alias }) => alias === "production");
       drift.hidden = !found;
       if (!found) return;
-      drift.className = `drift hint ${found.state === "major" ? "moved" : ""}`;
-      drift.replaceChildren(el("strong", {}, `Drift: ${found.state}. `), found.summary);
+      const others =
+        worker.of > 1 ? ` As worker ${worker.number} of ${worker.of} sees it; the worst one's: ${found.worst_worker}.` : "";
+      drift.className = `drift hint ${found.worst_worker === "major" ? "moved" : ""}`;
+      drift.replaceChildren(el("strong", {}, `Drift: ${found.state}. `), found.summary + others);
     },
   };
 }

@@ -17,6 +17,7 @@ from service.drift import Monitor, monitor_of
 from service.drift_counts import MAJOR, MODERATE, NONE, Counts, next_state
 from service.drift_words import summary
 from service.metrics import Metrics
+from service.present import PresentGauge
 from service.refused_values import count_refused_value, feature_of
 from service.runtime import Runtime
 from service.settings import Settings
@@ -371,6 +372,25 @@ async def test_each_change_of_state_is_logged_once(
     told = [record.getMessage() for record in caplog.records if "drift is m" in record.getMessage()]
     assert len(told) == 1
     assert told[0].startswith("fleet (production): drift is major. weight: values are")
+
+
+async def test_the_answer_says_which_worker_of_how_many_it_is_and_how_the_worst_one_is(
+    fleet: list[str], settings: Settings, start_runtime: StartRuntime, tmp_path: Path
+) -> None:
+    runtime = await start_runtime(settings.model_copy(update={"workers": 3}))
+    client = client_of(runtime)
+    alone = await client("GET", "/models/fleet/drift")
+    assert alone.json["worker"] == {"number": 1, "of": 3}
+    assert alone.json["versions"][0]["worst_worker"] == "none"
+    runtime.metrics.drift_state = PresentGauge("serving_drift_state", "", ["model", "alias"], tmp_path)
+    other = tmp_path / "present_serving_drift_state_1.json"
+    other.write_text('[["fleet", "production", 1.0], ["cars", "production", 2.0]]')
+    found = await drift_of(client)
+    assert (found["state"], found["worst_worker"]) == ("too few rows", "moderate")
+    for _ in range(3):
+        await ask(client, heavier(256))
+        found = await drift_of(client)
+    assert (found["state"], found["worst_worker"]) == ("major", "major")
 
 
 async def test_an_unknown_model_has_no_drift(settings: Settings, start_runtime: StartRuntime) -> None:
