@@ -189,9 +189,14 @@ def draw(model: str, result: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def _metrics(port: int) -> str:
+def ask(port: int, path: str) -> str:
+    """What a server of this machine answers.
+
+    Raises:
+        OSError: It does not listen.
+    """
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request("GET", "/metrics")
+        connection.request("GET", path)
         return connection.getresponse().read().decode()
 
 
@@ -231,7 +236,7 @@ def main() -> int:
                 else stack.enter_context(serving(options.bundles, options.workers))
             )
             plan = plan_for(options.bundles, options.model, options.payload, served.port, options.seconds)
-            bound_ms = options.p99_ms or objective_ms(_metrics(served.port), options.model)
+            bound_ms = options.p99_ms or objective_ms(ask(served.port, "/metrics"), options.model)
             effort = Effort(options.seconds)
             result = measure(served, plan, bound_ms, effort, lambda line: print(f"  {line}", flush=True))
         except (BenchmarkError, LookupError, OSError) as error:

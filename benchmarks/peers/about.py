@@ -16,9 +16,9 @@ def about(root: Path, preset: str) -> dict[str, Any]:
     return {
         "preset": preset,
         "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": _said("git", "-C", str(root), "rev-parse", "--short=12", "HEAD"),
-        "changed_files": len(_said("git", "-C", str(root), "diff", "--name-only", "HEAD").splitlines()),
-        "kernel": _said("uname", "-r"),
+        "commit": said("git", "-C", str(root), "rev-parse", "--short=12", "HEAD"),
+        "changed_files": len(said("git", "-C", str(root), "diff", "--name-only", "HEAD").splitlines()),
+        "kernel": said("uname", "-r"),
         "machine": machine(),
         "peers": {package: _version(environment, package) for environment, package in _PACKAGES.items()},
     }
@@ -27,9 +27,10 @@ def about(root: Path, preset: str) -> dict[str, Any]:
 def _version(environment: str, package: str) -> str:
     python = ENVIRONMENTS / environment / "bin" / "python"
     code = f"import importlib.metadata as m; print(m.version({package!r}), 'onnxruntime', m.version('onnxruntime'))"
-    return _said(str(python), "-c", code) if python.exists() else "not installed"
+    return said(str(python), "-c", code) if python.exists() else "not installed"
 
 
-def _said(*command: str) -> str:
+def said(*command: str) -> str:
+    """What a command prints; ``unknown`` where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout.strip() if not done.returncode else "unknown"

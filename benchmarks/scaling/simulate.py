@@ -6,7 +6,7 @@ of the loop, of a request and of a batch. It knows nothing of garbage collection
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +45,12 @@ class Model:
 
     def peak(self) -> float:
         """Requests a second of which the loop or the engine has no more; what runs beside each other, overlaps."""
-        rows = self.batch_rows
+        return max(rows / self._busy_s(rows) for rows in range(1, self.batch_rows + 1))
+
+    def _busy_s(self, rows: int) -> float:
         if rows <= self.inline_rows:
-            return rows / self.serve_s(rows)
-        return rows / max(rows * self.request_s + self.batch_s, self.engine_s(rows) + self.batch_s)
+            return self.serve_s(rows)
+        return max(rows * self.request_s + self.batch_s, self.engine_s(rows) + self.batch_s)
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> Times:
@@ -131,12 +133,12 @@ def p50_ms(found: Times) -> float:
     return 1000 * float(np.percentile(found, 50, method="inverted_cdf"))
 
 
-def highest_rate(model: Model, bound_ms: float, seconds: float, seed: int) -> float:
-    """The highest rate at which p99 stays below the bound, to one percent of the peak."""
-    low, high, step = 0, 120, model.peak() / 100
+def highest_rate(serve: Callable[[Times], Times], peak: float, bound_ms: float, seconds: float, seed: int) -> float:
+    """The highest rate at which p99 of what ``serve`` says stays below the bound, to one percent of the peak."""
+    low, high, step = 0, 120, peak / 100
     while high - low > 1:
         middle = (low + high + 1) // 2
-        if p99_ms(latencies(model, arrivals(middle * step, seconds, seed))) < bound_ms:
+        if p99_ms(serve(arrivals(middle * step, seconds, seed))) < bound_ms:
             low = middle
         else:
             high = middle
