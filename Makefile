@@ -115,6 +115,10 @@ drift: $(VENV)/.test ## The figures and the picture of docs/drift.md anew (2 min
 test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches and what goes wrong (about 8 minutes; DATA_DIR)
 	$(BIN)/python -m tests.redeploy $(ARGS)
 
+.PHONY: test-fleet
+test-fleet: $(VENV)/.test ## A fleet on a store in S3 that is cut off, hangs and comes back, the slow tests too (2 minutes)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/models/test_remote.py tests/service/test_follower.py tests/e2e/test_fleet.py $(ARGS)
+
 .PHONY: test-reliability
 test-reliability: $(VENV)/.test ## Every promise of docs/reliability.md against a real server, with figures (SOAK_MINUTES=30)
 	$(BIN)/python -m tests.reliability $(ARGS)
