@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,11 @@ def main() -> int:
     pytest.main(["-m", "reliability", "-q", "-q", "--collect-only", *_FOLDERS], plugins=[every])
     ran = run(options.paths, "reliability and not slow" if options.quick else "reliability")
     before = read_results(_RESULTS) if options.more else {}
-    rows = every.rows | {test: before[test] for test in before.keys() & every.rows.keys()}
-    rows |= {test: row for test, row in ran.rows.items() if row.outcomes}
+    told = before | {test: row for test, row in ran.rows.items() if row.outcomes}
+    rows = {
+        test: replace(row, outcomes=told[test].outcomes, figures=told[test].figures) if test in told else row
+        for test, row in every.rows.items()
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     document = options.out / "reliability.md"
     document.write_text(page(rows.values(), machine()), encoding="utf-8")

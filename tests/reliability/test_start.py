@@ -17,6 +17,7 @@ from tests.figures import Figure
 
 MODELS = ("cnn", "dnn", "lstm", "regressor")
 STARTS = 5
+LATER, PAUSE_S = 30, 0.05
 ALLOWED = 3.0
 """The first answer's time, in medians of those after it."""
 
@@ -24,9 +25,12 @@ ALLOWED = 3.0
 def first_answers(folder: Path) -> tuple[list[int], dict[str, tuple[float, float]]]:
     """What readiness said from the first answer on, and of each model the first answer's time and the median, seconds.
 
-    One connection, that has been answered before: what is slow is then the prediction.
+    One connection, that has been answered before: what is slow is then the prediction. The later answers come after
+    pauses, as the first one does: whoever wakes an idle process waits for longer than in a row of requests.
     """
     statuses: list[int] = []
+    examples = {name: {"instances": [Bundle.open(PRETRAINED / name).manifest.example]} for name in MODELS}
+    bodies = {name: json.dumps(example).encode() for name, example in examples.items()}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(running(folder / "home", pretrained=PRETRAINED, ready=False))
         address = httpx.URL(server.url)
@@ -49,10 +53,10 @@ def first_answers(folder: Path) -> tuple[list[int], dict[str, tuple[float, float
                 connection.close()
                 time.sleep(0.01)
         took = {}
-        for name in MODELS:
-            body = json.dumps({"instances": [Bundle.open(PRETRAINED / name).manifest.example]}).encode()
+        for name, body in bodies.items():
             times = []
-            for _ in range(200):
+            for _ in range(LATER):
+                time.sleep(PAUSE_S if times else 0)
                 status, seconds = ask("POST", f"/predict/{name}", body)
                 assert status == 200, name
                 times.append(seconds)
@@ -61,7 +65,7 @@ def first_answers(folder: Path) -> tuple[list[int], dict[str, tuple[float, float
 
 
 @pytest.mark.slow
-@pytest.mark.reliability(10, "Ready only when warm: the first answer is no slower than 3 times the median")
+@pytest.mark.reliability(10, "Ready only when warm: the first answer is no slower than 3 times the median after it")
 def test_the_first_answer_after_readiness_is_no_slower_than_three_medians(tmp_path: Path, figure: Figure) -> None:
     ratios: dict[str, list[float]] = {name: [] for name in MODELS}
     early = 0
