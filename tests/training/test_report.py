@@ -20,7 +20,8 @@ from training.recard import add_reference, add_rows, recard
 from training.report import classes_section, parts_section
 
 
-@pytest.fixture(scope="module", params=["cnn", "lstm", "regressor"])
+# In another order than test_pipeline.py: where two workers begin at once, neither waits for the other.
+@pytest.fixture(scope="module", params=["regressor", "lstm", "cnn"])
 def bundle(request: pytest.FixtureRequest, whole_run: WholeRun, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     trained = whole_run(request.param) / "home" / "bundle"
     return Bundle.open(Path(shutil.copytree(trained, tmp_path_factory.mktemp(request.param) / "bundle")))

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from models.task import Number, SequenceClassification
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, make_bundle
 from tests.e2e.server import Server, running
 
 CHROMIUM = "/usr/bin/chromium"
+_PATIENCE_MS = 20_000
 # No word to anybody but the page's own server.
 FLAGS = [
     "--no-sandbox",
@@ -56,6 +57,8 @@ def chromium() -> Iterator[Browser]:
     # Not for the session: as long as it lives, its event loop runs in this thread, and no other one can.
     if not shutil.which(CHROMIUM):
         pytest.skip(f"{CHROMIUM} is not installed (Debian's package chromium)")
+    # Five seconds, as it is without, are short where two workers of the tests share two cores.
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -88,7 +91,7 @@ def locked_server(chromium: Browser, bundles: Path, tmp_path_factory: pytest.Tem
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser that knows nothing yet."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(_PATIENCE_MS)
     yield context
     context.close()
 
