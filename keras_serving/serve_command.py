@@ -1,10 +1,13 @@
 """`keras-serving serve`."""
 
+import atexit
 import contextlib
 import os
 import runpy
+import shutil
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -35,7 +38,7 @@ def serve(  # noqa: PLR0917 - click names them
 ) -> None:
     """Serve the production version of each model over HTTP and gRPC.
 
-    Every other setting is an environment variable SERVING_*; docs/architecture.md lists them.
+    Every other setting is an environment variable SERVING_*; docs/reference/settings.md lists them.
     """
     chosen = {"models": models, "workers": workers, "engine": engine, "grpc_port": grpc_port}
     chosen = {name: value for name, value in chosen.items() if value is not None}
@@ -43,12 +46,7 @@ def serve(  # noqa: PLR0917 - click names them
     _require_known(settings)
     _require_free(host, port, "--port")
     chosen |= {"grpc_host": host, "grpc_port": free_grpc_port(settings, host, port)}
-    # One folder a server: BentoML empties its metrics folder at start, under the feet of any other server.
-    run = settings.home / "run" / str(port)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"SERVING_HOME {settings.home} cannot be written: {error.strerror}.") from None
+    run = _run_folder(settings.home, port)
     # The server runs in another folder, so paths must not depend on this one.
     paths = {"home": settings.home.resolve(), "pretrained": settings.pretrained.resolve()}
     chosen |= {"store": settings.store} if settings.store is not None else {}
@@ -64,6 +62,31 @@ def serve(  # noqa: PLR0917 - click names them
     ]
     # In this process: starting another interpreter would import the same again, for a third of a second.
     runpy.run_module("bentoml", run_name="__main__", alter_sys=True)
+
+
+def _run_folder(home: Path, port: int) -> Path:
+    """Where this run's files lie: one folder a server, as BentoML empties it at the start, whoever else uses it.
+
+    Beside a store that can only be read they lie in the system's temporary folder, until the server ends.
+    """
+    run = home / "run" / str(port)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if os.access(run, os.W_OK):
+            return run
+        reason = "Read-only"
+    except OSError as error:
+        reason = str(error.strerror)
+    from models.store import ALIASES
+
+    if not (home / ALIASES).exists():
+        raise click.ClickException(
+            f"SERVING_HOME {home} cannot be written: {reason}. A store that was seeded before can be read-only."
+        )
+    folder = tempfile.mkdtemp(prefix="keras-serving-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    click.echo(f"keras-serving: SERVING_HOME {home} cannot be written: {reason}. This run's files: {folder}", err=True)
+    return Path(folder)
 
 
 def _require_known(settings: Settings) -> None:

@@ -10,11 +10,14 @@ import contextlib
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import monotonic
 
-from models.errors import BundleError, ServingError, UnknownModelError
+from models.errors import BundleError, ServingError, StoreError, UnknownModelError
 from models.store import CANDIDATE, PRODUCTION, Aliases, Seeded, Store, Target, Traffic
 from service.errors import NotReadyError
+from service.live import directory_of_workers
 from service.metrics import Metrics
+from service.patience import PATIENCE_S, read_patiently
 from service.pool import Failure, Key, Pool, settle_garbage
 from service.protocols.base import Pin
 from service.served import Served
@@ -54,6 +57,8 @@ class Loader:
     store_problem: str = ""
     _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
+    _unseeded: str = ""
+    _seed_again_at: float = 0.0
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
     _stamp: tuple[int, int] | None = (0, 0)  # Unlike any: the first look is at the document, even where there is none.
     # One thread of its own for the document, so that a long load delays no look at it.
@@ -73,12 +78,19 @@ class Loader:
             self._prepared = self._reader.submit(self._prepare)
 
     def _prepare(self) -> Seeded:
-        seeded = self.store.begin(self.settings.pretrained)
+        seeded = self._begin()
         # A broken document is for the first pass to report.
         with contextlib.suppress(BundleError):
             for name, targets in self._targets(self.store.followed()).items():
                 self.pool.load_early((name, targets[PRODUCTION]))
         return seeded
+
+    def _begin(self) -> Seeded:
+        folder = directory_of_workers()
+        if folder is not None and not folder.is_dir():
+            # Made when the server started. A store that begins anew here would be served instead of the lost one.
+            raise StoreError(f"{self.store.home} is gone, or this server's folder in it. Mount the volume again.")
+        return self.store.begin(self.settings.pretrained)
 
     def start(self) -> None:
         """Begin loading, then following; returns at once."""
@@ -126,6 +138,10 @@ class Loader:
             raise NotReadyError(f"{name} is not served: {reason}.", self.settings.retry_s)
         if name in self._wanted:
             raise NotReadyError(f"{name} is being loaded.")
+        if self._unseeded and not self.served:
+            raise NotReadyError(
+                "No model is served: the store cannot be used. /readyz says why.", self.settings.retry_s
+            )
         known = ", ".join(sorted(self.served)) or "none"
         raise UnknownModelError(f"Unknown model {name[:80]!r}. Known models: {known}.")
 
@@ -159,20 +175,22 @@ class Loader:
         problems = {f"pretrained/{name}": reason for name, reason in self._seed_failures.items()}
         if self._document_error:
             problems["aliases"] = self._document_error
-        if self.store_problem:
-            problems["store"] = self.store_problem
+        if self.store_problem or (self._unseeded and not self.served):
+            problems["store"] = self.store_problem or self._unseeded
         for name in self._wanted:
             for alias, failure in self.failures_of(name).items():
                 problems[name if alias == PRODUCTION else f"{name}/{alias}"] = failure.reason
         return problems
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         await self._seed()
         while True:
             self._news.clear()
             try:
-                await self._follow(loop)
+                if self._unseeded and self.settings.store is None and monotonic() >= self._seed_again_at:
+                    self._prepared = self._reader.submit(self._begin)
+                    await self._seed()
+                await self._follow()
             except Exception:
                 # Following must outlive anything: without it no version could ever be switched again.
                 logger.exception("following the aliases failed; trying again")
@@ -196,20 +214,23 @@ class Loader:
             for name, reason in seeded.failed.items():
                 logger.error("shipped bundle %s is left out: %s", name, reason)
             self._seed_failures = seeded.failed
+            self._unseeded = ""
         except (ServingError, OSError) as error:
-            # A read-only store that was seeded before is fine.
-            logger.warning("the store is not seeded: %s", error)
+            # A read-only store that was seeded before is fine; on a full one there will be room again.
+            if str(error) != self._unseeded:
+                logger.warning("the store is not seeded: %s", error)
+            self._unseeded = str(error)
+            self._seed_again_at = monotonic() + self.settings.retry_s
 
-    async def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _follow(self) -> None:
         """One look at the alias document, what follows from it, and the loads that it asks for."""
-        # In a thread: on a network volume even stat can take its time.
-        stamp = await loop.run_in_executor(self._reader, self.store.stamp)
+        stamp = await read_patiently(self._reader, self.store.stamp, self._on_silence)
         if stamp is None and self.served:
             # It never goes away on purpose: a file being restored, or a volume that is gone.
             self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
         elif stamp != self._stamp or self._document_error:
             try:
-                self.document = await loop.run_in_executor(self._reader, self.store.followed)
+                self.document = await read_patiently(self._reader, self.store.followed, self._on_silence)
             except BundleError as error:
                 self._keep(str(error))
             else:
@@ -221,6 +242,7 @@ class Loader:
                 self._point(name, self._wanted.get(name, {}))
             except Exception:  # One model's trouble must not keep the others from what is wanted of them.
                 logger.exception("following %s failed; trying again", name)
+        self._show_store()
         self._show()
         needed = self._needed()
         used = {served for name in self.served for served in self.named(name).values()}
@@ -290,6 +312,14 @@ class Loader:
         inline_ms = min(inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.profile.latency_ms[1]))
         for served in set(found.values()) - {answering}:
             served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
+
+    def _on_silence(self) -> None:
+        self._keep(f"{self.store.home} has not answered for {PATIENCE_S:g} s. Check the volume.")
+        self._show_store()
+
+    def _show_store(self) -> None:
+        followed = not (self._document_error or self.store_problem)
+        self.metrics.store_reachable.replace({(): float(followed)})
 
     def _show(self) -> None:
         """Say in the metrics what is loaded under which alias, and what is expected of it."""

@@ -22,6 +22,8 @@ _HEAD = struct.Struct("i4x")
 _LENGTH = struct.Struct("i")
 _NUMBER = struct.Struct("dd")
 _ALIGNED = 8
+# Files grow by so much, so that new numbers have room on a disk that is full by then.
+_ROOM = 1 << 16
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -75,15 +77,16 @@ class NumberFile:
             try:
                 # In place, as that needs no room; a number never moves, and the head comes last.
                 with self._path.open("r+b") as file:
+                    grown = _with_room(data) if len(_with_room(data)) > len(_with_room(self._saved)) else data
                     file.seek(_HEAD.size)
-                    file.write(data[_HEAD.size :])
+                    file.write(grown[_HEAD.size :])
                     file.flush()
                     file.seek(0)
                     file.write(data[: _HEAD.size])
             except FileNotFoundError:
                 self._saved = b""
         if not self._saved:
-            replace_file(self._path, data)
+            replace_file(self._path, _with_room(data))
         self._saved = data
 
     def save_whole(self) -> None:
@@ -93,7 +96,7 @@ class NumberFile:
             OSError: It cannot be written, and is as it was.
         """
         self._saved = bytes(self._data)
-        replace_file(self._path, self._saved)
+        replace_file(self._path, _with_room(self._saved))
 
     def close(self) -> None:
         """Called after a fork, when the numbers belong to the other process."""
@@ -147,6 +150,10 @@ class NumberFiles:
         elif self.problem and not problem:
             logger.info("metrics are written again")
         self.problem = problem
+
+
+def _with_room(data: bytes) -> bytes:
+    return data.ljust(-(-len(data) // _ROOM) * _ROOM, b"\0")
 
 
 def read_numbers(path: Path) -> list[tuple[str, float, float]]:

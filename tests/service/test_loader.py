@@ -251,7 +251,7 @@ async def test_a_version_that_failed_is_not_tried_before_its_time(
     damage(store, newer, "another digest")
     await until(lambda: loader.failures)
     for _ in range(10):
-        await loader._follow(asyncio.get_running_loop())
+        await loader._follow()
     assert reloads(loader, "failure") == 1
 
 

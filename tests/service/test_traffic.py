@@ -291,5 +291,5 @@ async def test_a_worker_ends_a_bad_canary_for_itself_where_the_store_cannot_be_w
     assert {(await ask(runtime)).status for _ in range(60)} == {200}
     await until(lambda: "is this worker's only" in caplog.text)
     for _ in range(5):
-        await loader._follow(asyncio.get_running_loop())
+        await loader._follow()
         assert loader.find("cars").split is None
