@@ -105,7 +105,7 @@ class Metrics:
         )
         self.store_reachable = PresentGauge(
             "serving_store_reachable",
-            "1 while a store that lies elsewhere can be followed, 0 while it cannot.",
+            "1 while the store can be followed, 0 while what is served stays as it is.",
             [],
             self._directory,
         )

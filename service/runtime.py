@@ -130,7 +130,6 @@ class Runtime:
     def _looked(self, problem: str) -> None:
         """The follower looked at the store."""
         self.loader.store_problem = problem
-        self.metrics.store_reachable.replace({(): float(not problem)})
         self.loader.look()
 
     async def beside(self, work: Callable[..., Done], *arguments: object) -> Done:
@@ -147,6 +146,8 @@ class Runtime:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
+        # At once, so that the files have room while the disk has.
+        await self.beside(self.metrics.save)
         while True:
             due = loop.time() + _FLUSH_S
             await asyncio.sleep(_FLUSH_S)
