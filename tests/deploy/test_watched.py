@@ -184,7 +184,7 @@ def _labels(legend: str) -> list[str]:
 def test_each_kind_of_trouble_fires_its_alerts_and_no_other(watched: tuple[Server, Prometheus]) -> None:
     server, found = watched
     rules = found.rules()
-    assert len(rules) == 21
+    assert len(rules) == 22
     wait_for(lambda: all(rule["health"] == "ok" for rule in found.rules()), "evaluation of every rule")
     assert found.fired() == NOBODY, "of healthy requests"
 
