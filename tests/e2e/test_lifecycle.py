@@ -121,6 +121,7 @@ def test_one_corrupt_bundle_at_start_leaves_the_others_served_and_is_named(home:
         assert ask(server.url, model="clothes").status_code == 404
 
 
+@pytest.mark.reliability(11, "A worker killed with SIGKILL is replaced, and the gauges return to 0")
 def test_a_killed_worker_is_replaced_gets_its_share_and_the_gauges_return_to_zero(
     home: Path, tmp_path: Path, figure: Figure
 ) -> None:
