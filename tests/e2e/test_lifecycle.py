@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from models.bundle import ONNX, Bundle
 from models.store import Store
