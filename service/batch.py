@@ -50,6 +50,7 @@ class Job:
         result: What the request waits for.
         submitted: When, `time.perf_counter` seconds.
         deadline: When an answer is of no use any more, likewise.
+        trial: Whether somebody only tries the model: nobody looks on.
         taken: How many of the rows are in a batch already, or need not be in one any more.
     """
 
@@ -57,6 +58,7 @@ class Job:
     result: asyncio.Future[Result]
     submitted: float
     deadline: float | None = None
+    trial: bool = False
     taken: int = 0
     outputs: NDArray[np.float32] | None = None
     finished: int = 0
@@ -103,13 +105,16 @@ def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception
         return error
     seconds = perf_counter() - started
     all_finite = bool(np.isfinite(outputs).all())
+    seen: NDArray[np.bool_] | None = None
     if not all_finite:
         # Such an answer reaches nobody.
-        finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
-        taps = taps if finite.any() else ()
-        rows = rows[finite]
-    for tap in taps:
-        tap(rows, outputs if all_finite else outputs[finite], seconds)
+        seen = np.asarray(np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1))
+    if True in [piece.job.trial for piece in pieces]:
+        real = np.repeat([not piece.job.trial for piece in pieces], [len(piece.rows) for piece in pieces])
+        seen = real if seen is None else seen & real
+    if seen is None or seen.any():
+        for tap in taps:
+            tap(rows if seen is None else rows[seen], outputs if seen is None else outputs[seen], seconds)
     start = 0
     for piece in pieces:
         piece.outputs = outputs[start : start + len(piece.rows)]

@@ -98,7 +98,7 @@ class Batcher:
         if self.queued_rows >= self._max_queue_rows or self._ahead_rows > self._max_ahead_rows:
             raise QueueFullError(self._name, self.retry_after)
 
-    async def submit(self, rows: NDArray[Any], deadline: float | None = None) -> Result:
+    async def submit(self, rows: NDArray[Any], deadline: float | None = None, *, trial: bool = False) -> Result:
         """Outputs for ``rows``, in their order, and how they came about.
 
         Cancelling the call takes rows out that are not being computed yet, and so does the deadline.
@@ -106,6 +106,7 @@ class Batcher:
         Args:
             rows: Shape ``(n, *input_shape)``.
             deadline: When an answer is of no use any more, `time.perf_counter` seconds.
+            trial: Whether somebody only tries the model: neither drift nor a shadow sees the rows.
 
         Raises:
             DeadlineError: It passed; at once, though a batch with some of the rows may still be running.
@@ -117,7 +118,7 @@ class Batcher:
         if self.queued_rows + count > self._max_queue_rows or self._ahead_rows > self._max_ahead_rows:
             raise QueueFullError(self._name, self.retry_after)
         loop = asyncio.get_running_loop()
-        job = Job(rows, loop.create_future(), perf_counter(), deadline)
+        job = Job(rows, loop.create_future(), perf_counter(), deadline, trial)
         if deadline is not None:
             if deadline <= job.submitted:
                 raise DeadlineError

@@ -71,7 +71,7 @@ class Capture:
 
     def take(self, served: Served, question: Question, decoded: Decoded, outputs: NDArray[np.float32]) -> None:
         """Called after each answer."""
-        if self._choose() >= self._settings.capture_share:
+        if decoded.trial or self._choose() >= self._settings.capture_share:
             return
         rows = decoded.rows
         if self._bytes + rows.nbytes > _MOST_BYTES:

@@ -63,7 +63,7 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
         served.batcher.refuse_if_full()
         decoded = await protocol.decode(manifest, question, settings)
         decoded_at = perf_counter()
-        submitted = served.batcher.submit(decoded.rows, question.deadline)
+        submitted = served.batcher.submit(decoded.rows, question.deadline, trial=decoded.trial)
         if question.receive is None or served.batcher.expect(len(decoded.rows)) < WATCHED_S:
             result = await submitted
         else:

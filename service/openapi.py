@@ -104,6 +104,13 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
             "description": "Adds `Server-Timing`, `X-Model-Version` and `X-Batch-Rows` to the answer.",
         },
         *_PINS,
+        {
+            "name": "trial",
+            "in": "query",
+            "schema": {"const": "1"},
+            "description": "Somebody only tries the model, as on the page at /: the request is answered and counted as "
+            "any other, and neither drift, a shadow nor capture sees it.",
+        },
     ]
     if isinstance(task, ImageClassification):
         content |= {"image/png": binary, "image/jpeg": binary}

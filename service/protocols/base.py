@@ -75,11 +75,13 @@ class Decoded:
         rows: Shape ``(n, *input_shape)``, the task's dtype.
         applied: What was done to each picture on the way; empty for other rows.
         wanted: What else the protocol must remember for the answer, such as the outputs asked for.
+        trial: Whether somebody only tries the model: neither drift, a shadow nor capture sees the rows.
     """
 
     rows: NDArray[Any]
     applied: list[tuple[str, ...]] = field(default_factory=list)
     wanted: Any = None
+    trial: bool = False
 
 
 @dataclass(slots=True)

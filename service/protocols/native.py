@@ -38,16 +38,16 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """`decode_body`, beside the event loop when that may take long; `Decoded.wanted` is the number of classes.
 
     Raises:
-        ServingError: As `decode_body` and `top_k_of`.
+        ServingError: As `decode_body` and `parameters_of`.
     """
     task, content_type, body = manifest.task, question.content_type, question.body
-    top_k = top_k_of(question.parameters, task) if question.parameters else None
+    top_k, trial = parameters_of(question.parameters, task) if question.parameters else (None, False)
     many = isinstance(task, ImageClassification) and _may_hold_many_pixels(media_type_of(content_type), body)
     if len(body) <= _INLINE_BYTES and not many:
         decoded = decode_body(task, content_type, body, settings)
     else:
         decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
-    decoded.wanted = top_k
+    decoded.wanted, decoded.trial = top_k, trial
     return decoded
 
 
@@ -159,22 +159,28 @@ def split_query(query: bytes) -> tuple[Pin | None, Parameters]:
     return pin, others
 
 
-def top_k_of(parameters: Parameters, task: Task) -> int | None:
-    """``top_k`` of a query string's parameters, if given.
+def parameters_of(parameters: Parameters, task: Task) -> tuple[int | None, bool]:
+    """``top_k`` of a query string's parameters, if given, and whether it is a ``trial``.
 
     Raises:
-        InputError: An unknown parameter, or a ``top_k`` that is no number from 1 to the number of classes.
+        InputError: An unknown parameter, a ``top_k`` that is no number from 1 to the number of classes, or a ``trial``
+            other than 1.
     """
-    top_k = None
+    top_k, trial = None, False
     for name, value in parameters:
+        if name == "trial":
+            if value != "1":
+                raise InputError("query.trial", "must be 1", shorten(value), "Leave it out unless you only try it.")
+            trial = True
+            continue
         if name != "top_k" or not isinstance(task, Classes):
-            known = "version, label, top_k" if isinstance(task, Classes) else "version, label"
+            known = "version, label, trial, top_k" if isinstance(task, Classes) else "version, label, trial"
             raise InputError(f"query.{name[:40]}", f"known parameters: {known}", shorten(value), "Leave it out.")
         top_k = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
         if not 1 <= top_k <= len(task.labels):
             rule = f"must be a number from 1 to {len(task.labels)}"
             raise InputError("query.top_k", rule, shorten(value), "Leave it out for all classes.")
-    return top_k
+    return top_k, trial
 
 
 def predictions(

@@ -52,6 +52,9 @@ export function post(path, type, body) {
   return ask(path, { method: "POST", headers, body });
 }
 
+/** A prediction that somebody only tries: drift, shadow and capture, which watch the traffic, leave it out. */
+export const tryOut = (path, type, body) => post(`${path}${path.includes("?") ? "&" : "?"}trial=1`, type, body);
+
 /** Milliseconds that a response took inside of the service; null where it does not say. */
 export function inside(response) {
   const stages = [...(response.headers.get("Server-Timing") ?? "").matchAll(/dur=([0-9.]+)/g)];

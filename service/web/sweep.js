@@ -1,7 +1,7 @@
 // What if: how the answer changes while one field of a record goes through its range, from one request of many rows.
 
 import { el, newId, number, onWidth, percent, svg, withUnit, words } from "./dom.js";
-import { Problem, post } from "./api.js";
+import { Problem, tryOut } from "./api.js";
 import { band, extent, gridOf, path, scale } from "./chart.js";
 
 const ROWS = 25;
@@ -46,7 +46,7 @@ export function sweepView(input, instance, pathOf) {
     const rows = rowsOf(field, record);
     try {
       const body = JSON.stringify({ instances: rows.map(({ row }) => row) });
-      const { predictions } = await (await post(pathOf(), "application/json", body)).json();
+      const { predictions } = await (await tryOut(pathOf(), "application/json", body)).json();
       drawn = { field, rows, predictions, present: record[field.name] };
       draw();
     } catch (problem) {

@@ -1,7 +1,7 @@
 // One model on the page: what it is, a form made from its schema, its answer, and the same as a command line.
 
 import { el, newId, number, words } from "./dom.js";
-import { Latest, Problem, inside, key, post } from "./api.js";
+import { Latest, Problem, inside, key, post, tryOut } from "./api.js";
 import { answerView } from "./answers.js";
 import { curlBox } from "./curl.js";
 import { originList, qualityTable, sentenceOf } from "./about.js";
@@ -46,7 +46,7 @@ export function modelView(description, { live, locked }) {
       const sent = { path: path(), ...request };
       await curl.show(sent);
       const started = performance.now();
-      const response = await post(sent.path, sent.type, sent.body);
+      const response = await tryOut(sent.path, sent.type, sent.body);
       const { version: answered, predictions } = await response.json();
       const milliseconds = number(performance.now() - started, 3);
       const [first] = predictions;

@@ -10,7 +10,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from models.errors import EngineError
-from tests.service.engines import INLINE, POISON, FakeEngine, Rows, answers, batcher_of, double, rows
+from tests.service.engines import INLINE, POISON, FakeEngine, Gate, Rows, answers, batcher_of, double, rows
 
 
 @pytest.mark.parametrize("inline_rows", INLINE)
@@ -62,6 +62,24 @@ async def test_a_split_request_with_a_bad_row_fails_once_and_its_rest_is_not_com
     assert found[1] == [18]
     assert batcher.queued_rows == 0
     assert [4, 5] not in engine.batches
+
+
+async def test_what_looks_on_sees_no_rows_that_somebody_only_tries_and_all_are_answered() -> None:
+    gate = Gate()
+    engine = FakeEngine(gate)
+    batcher = batcher_of(engine, max_batch_rows=64)
+    seen: list[tuple[list[float], list[float]]] = []
+    batcher.taps = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
+    first = asyncio.create_task(batcher.submit(rows(9)))
+    await gate.reached()
+    waiting = [asyncio.create_task(batcher.submit(rows(*sent), trial=len(sent) == 2)) for sent in ((1,), (2, 3), (4,))]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    found = [(await one).outputs[:, 0].tolist() for one in (first, *waiting)]
+    assert found == [[18], [2], [4, 6], [8]]
+    assert seen == [([9], [18]), ([1, 4], [2, 8])]
+    await batcher.submit(rows(5), trial=True)
+    assert len(seen) == 2
 
 
 async def test_what_looks_on_sees_only_rows_that_are_answered() -> None:

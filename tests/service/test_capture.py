@@ -80,6 +80,8 @@ async def test_a_captured_request_is_a_row_with_its_answer_and_a_truth(
     runtime = await start_runtime(capturing)
     client = client_of(runtime)
     rows = rows_of(CARS, 2)
+    tried = json.dumps({"instances": [CARS.record(rows[0])]}).encode()
+    assert (await client("POST", "/predict/cars?trial=1", tried, headers=JSON)).status == 200
     said = await ask(client, rows, "one")
     told = {"request_id": "one", "row": 1, "value": 30.5}
     assert (await client("POST", "/feedback", json.dumps(told).encode(), headers=JSON)).status == 200

@@ -393,6 +393,21 @@ async def test_the_answer_says_which_worker_of_how_many_it_is_and_how_the_worst_
     assert (found["state"], found["worst_worker"]) == ("major", "major")
 
 
+async def test_what_somebody_only_tries_is_no_traffic_to_watch(
+    fleet: list[str], settings: Settings, start_runtime: StartRuntime
+) -> None:
+    runtime = await start_runtime(settings)
+    client = client_of(runtime)
+    await ask(client, heavier(256), "?trial=1")
+    assert (await drift_of(client))["rows"] == 0
+    await ask(client, heavier(2))
+    assert (await drift_of(client))["rows"] == 2
+    assert (
+        'serving_requests_total{alias="production",code="200",model="fleet",route="/predict/{model}"} 2.0'
+        in text_of(runtime)
+    )
+
+
 async def test_an_unknown_model_has_no_drift(settings: Settings, start_runtime: StartRuntime) -> None:
     client = client_of(await start_runtime(settings))
     assert (await client("GET", "/models/nobody/drift")).status == 404

@@ -44,7 +44,7 @@ def encode(manifest: Manifest, request_id: str, outputs: np.ndarray) -> bytes:
 def top_k(query: bytes, task: Task) -> int | None:
     pin, parameters = native.split_query(query)
     assert pin is None
-    return native.top_k_of(parameters, task)
+    return native.parameters_of(parameters, task)[0]
 
 
 def png(pixels: np.ndarray = PIXELS, kind: str = "PNG") -> bytes:
@@ -301,8 +301,15 @@ def test_an_unknown_parameter_is_refused_by_name() -> None:
     with pytest.raises(InputError) as caught:
         top_k(b"topk=2", IMAGE)
     assert caught.value.field == "query.topk"
-    with pytest.raises(InputError, match=r"known parameters: version, label\. Received"):
+    with pytest.raises(InputError, match=r"known parameters: version, label, trial\. Received"):
         top_k(b"top_k=2", CARS)
+
+
+def test_who_only_tries_a_model_says_so_with_a_one() -> None:
+    assert native.parameters_of([("trial", "1"), ("top_k", "2")], IMAGE) == (2, True)
+    assert native.parameters_of([("trial", "1")], CARS) == (None, True)
+    with pytest.raises(InputError, match=r"query\.trial: must be 1\. Received: 'yes'"):
+        native.parameters_of([("trial", "yes")], CARS)
 
 
 @pytest.mark.parametrize(("query", "pin"), [(b"version=1", Pin(version="1")), (b"label=blue", Pin(label="blue"))])

@@ -146,10 +146,12 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(page: Page, server: 
 def test_a_slider_moves_the_answer_with_at_most_one_request_under_way(page: Page, server: Server) -> None:
     visit(page, server, "cars")
     under_way: set[Request] = set()
+    asked: set[str] = set()
     most = []
 
     def begins(request: Request) -> None:
         if "/predict/" in request.url:
+            asked.add(request.url.rpartition("/")[2])
             under_way.add(request)
             most.append(len(under_way))
 
@@ -167,6 +169,8 @@ def test_a_slider_moves_the_answer_with_at_most_one_request_under_way(page: Page
     shown = page.locator(".summary strong")
     expect(shown).to_have_text(re.compile(re.escape(f"{expected['value']:.4g}".rstrip("0"))))
     assert max(most) == 1
+    # Playing with a model is no traffic that drift should watch.
+    assert asked == {"cars?trial=1"}
 
 
 def test_what_is_wrong_is_said_at_the_field_until_it_is_right(page: Page, server: Server, watch: Watch) -> None:
