@@ -78,6 +78,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._missing_task = None
             self._begin_missing()
 
+    def _should_upgrade(self) -> bool:
+        # Nothing here speaks WebSocket, but a library for it may be installed: uvicorn would hand the connection over,
+        # and forget the answers to earlier requests on it, which it then writes to a closed one.
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A server may ignore such a wish (RFC 9110, section 7.8): no lines in the log for it."""
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)

@@ -15,6 +15,7 @@ import pytest
 
 from service.settings import PRETRAINED
 from tests.e2e.server import Server, running
+from tests.figures import Figure
 from tests.reliability.fuzz import hostile_bytes
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "2"))
@@ -64,7 +65,8 @@ def attack(server: Server, random: Random) -> bytes:
     return received
 
 
-def test_raw_bytes_give_no_5xx_no_hang_no_growth_and_no_secret_in_the_log(server: Server) -> None:
+@pytest.mark.reliability(21, "raw bytes of every kind give no 5xx, no hang, no growth and no secret in the log")
+def test_raw_bytes_give_no_5xx_no_hang_no_growth_and_no_secret_in_the_log(server: Server, figure: Figure) -> None:
     random = Random(SEED)
     example = httpx.get(f"{server.url}/models/regressor").json()["example"]
     headers = {"x-api-key": KEY}
@@ -101,7 +103,11 @@ def test_raw_bytes_give_no_5xx_no_hang_no_growth_and_no_secret_in_the_log(server
     while state(server)[0] > before[0] and time.monotonic() < deadline:
         time.sleep(0.1)
     after = state(server)
-    print(f"seed {SEED}: {attacks} attacks, {counts}, {answered[0]} others; fds, MiB {before} -> {after}")
+    statuses = ", ".join(f"{counts[status]} {status.decode()}" for status in sorted(counts))
+    figure(
+        f"seed {SEED}: {attacks} attacks ({statuses}), {answered[0]} right answers to somebody else; descriptors "
+        f"{before[0]} -> {after[0]}, {after[1] - before[1]:+.1f} MiB"
+    )
     assert not [status for status in counts if status >= b"500" and status not in {b"501", b"505"}], counts
     assert not wrong
     assert answered[0] > 0

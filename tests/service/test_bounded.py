@@ -168,3 +168,30 @@ async def test_a_body_that_is_complete_soon_after_the_server_stops_is_answered()
         await until(lambda: not served.server.servers[0].is_serving())
         writer.write(whole[-1:])
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+async def test_a_wish_for_another_protocol_is_ignored_and_loses_no_earlier_answer(
+    lane: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered = asyncio.Event()
+
+    async def late(request: Request) -> Response:
+        entered.set()
+        await asyncio.sleep(0.05)
+        return 200, [(b"content-length", b"4")], b"late"
+
+    upgrade = (
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    async with (
+        serving(FakeGateway(late), lane=lane, limits=Limits()) as served,
+        served.connection() as (reader, writer),
+    ):
+        writer.write(CHUNKED % b"/predict/cars" + b"0\r\n\r\n")
+        await asyncio.wait_for(entered.wait(), 5)
+        writer.write(upgrade)
+        for _ in range(2):
+            assert (await asyncio.wait_for(reader.readuntil(b"late"), 5)).startswith(b"HTTP/1.1 200 ")
+    assert not caplog.records
