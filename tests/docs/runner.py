@@ -20,8 +20,24 @@ _MARK = "@@ block "
 _READY = "for _ in $(seq 600); do command curl -sf {url}/readyz >/dev/null && break; sleep 0.1; done"
 
 
-def run(blocks: Sequence[Block], folder: Path, *, url: str = "", grpc: str = "", home: Path | None = None) -> None:
+def run(
+    blocks: Sequence[Block],
+    folder: Path,
+    *,
+    url: str = "",
+    grpc: str = "",
+    home: Path | None = None,
+    version: str = "VERSION",
+) -> None:
     """Run the blocks; the page's own server where it starts one, else the one at ``url``.
+
+    Args:
+        blocks: In the page's order.
+        folder: Where the commands are typed.
+        url: Of the server.
+        grpc: Its address for gRPC.
+        home: The store that commands work on.
+        version: What `VERSION` stands for.
 
     Raises:
         AssertionError: A block failed, or printed something else than the page says.
@@ -29,7 +45,9 @@ def run(blocks: Sequence[Block], folder: Path, *, url: str = "", grpc: str = "",
     url = url or f"http://127.0.0.1:{free_port()}"
     grpc = grpc or f"127.0.0.1:{free_port()}"
     (folder / "deploy").symlink_to(ROOT / "deploy")
-    script = _PRELUDE + "".join(_step(i, block, url, grpc, folder) for i, block in enumerate(blocks))
+    script = _PRELUDE + "".join(
+        _step(i, block, url, grpc, folder).replace("VERSION", version) for i, block in enumerate(blocks)
+    )
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SERVING_", "BENTOML_", "PROMETHEUS_"))}
     settings = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
