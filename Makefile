@@ -77,14 +77,14 @@ format: $(VENV)/.test ## Format the code
 
 .PHONY: docs
 docs: .venv-docs/.docs ## Build the documents' site, strictly; open site/index.html
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 .PHONY: reference
 reference: $(VENV)/.test ## Write docs/reference/ anew from the code
 	$(BIN)/python -m docs.generate
 
 .PHONY: test-docs
-test-docs: $(VENV)/.test ## Run every command of the README, the tutorial and the guides, those that train too (3 minutes)
+test-docs: $(VENV)/.test ## Run every command of the README, the tutorial and the guides, those that train too (5 minutes; DATA_DIR)
 	$(BIN)/python -m pytest tests/docs -m '' $(ARGS)
 
 ##@ Train
