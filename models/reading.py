@@ -79,6 +79,10 @@ class StoreReader:
             )
         return bundle
 
+    def discreet(self, text: str) -> str:
+        """``text`` as clients may read it: without where the store lies."""
+        return text
+
     def changes(self, name: str | None = None, limit: int = 100) -> list[Change]:
         """The newest changes, of one model or of all, newest last; see `Journal.changes`."""
         return self._journal.changes(name, limit)

@@ -70,7 +70,7 @@ class Follower:
             elif told and not problem:
                 logger.info("%s is followed again", self._store.address)
             told = problem
-            self._on_look(problem)
+            self._on_look(self._store.discreet(problem))
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
             await asyncio.sleep(pause_s(self._settings.store_poll_s, failures) * jitter)
 

@@ -95,7 +95,7 @@ class Pool:
             loading = self._early.pop(key, None) or self._threads.submit(self._load, key)
             fresh = await asyncio.wrap_future(loading)
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            reason = self.store.discreet(str(error)) or type(error).__name__
             logger.error("%s:%s is not loaded: %s", name, target.version, reason)  # noqa: TRY400
             self.failed[key] = Failure(target, reason, monotonic() + self.settings.retry_s)
             self.metrics.reloads.labels(name, "failure").inc()

@@ -161,7 +161,7 @@ class Bucket:
             else:
                 what = f"cannot be reached ({type(error).__name__})"
                 remedy = "Check the network, AWS_ENDPOINT_URL and the credentials."
-            raise StoreError(f"The store {self.name} {what}. {remedy}") from None
+            raise StoreError(f"{self.name} {what}. {remedy}") from None
 
 
 class _Body:

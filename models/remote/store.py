@@ -36,6 +36,10 @@ class RemoteStore(Store):
             self.refresh()
         return Seeded((), (), {})
 
+    def discreet(self, text: str) -> str:
+        """``text`` as clients may read it: without where the store lies."""
+        return text.replace(self.address, "the store")
+
     def refresh(self) -> str:
         """Bring the copy of the alias document up to date, and delete copies of versions that nobody needs.
 

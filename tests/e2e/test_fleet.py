@@ -237,7 +237,8 @@ def test_who_is_cut_off_goes_on_serving_and_catches_up(fleet: Fleet) -> None:
     wait_for(lambda: version_of(two) == second, "the other one serves the new version")
     wait_for(lambda: "store" in problems(one), "the one that is cut off says so")
     assert version_of(one) == first
-    assert "cannot be reached" in problems(one)["store"]
+    assert problems(one)["store"].startswith("the store cannot be reached"), "not where it lies"
+    assert f"{URL} cannot be reached" in one.text
     assert (one.metric("serving_store_reachable"), two.metric("serving_store_reachable")) == (0, 1)
     fleet.wire.mend()
     wait_for(lambda: version_of(one) == second and not problems(one), "it catches up")
