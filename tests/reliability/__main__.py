@@ -59,7 +59,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     every = Collector()
-    pytest.main(["-m", "reliability", "-q", "-q", "--collect-only", *_FOLDERS], plugins=[every])
+    if status := pytest.main(["-m", "reliability", "-q", "-q", "--collect-only", *_FOLDERS], plugins=[every]):
+        return int(status)
     ran = run(options.paths, "reliability and not slow" if options.quick else "reliability")
     before = read_results(_RESULTS) if options.more else {}
     told = before | {test: row for test, row in ran.rows.items() if row.outcomes}
