@@ -95,8 +95,7 @@ def test_what_is_made_from_the_document_is_answered_as_it_says(server: Server, t
 @pytest.mark.slow
 @pytest.mark.reliability(21, PROMISE)
 def test_the_same_for_longer_with_names_that_lead_nowhere_and_an_administration(tmp_path: Path, figure: Figure) -> None:
-    models = tmp_path / "models"
-    with running(models / "home", pretrained=PRETRAINED, SERVING_ADMIN_TOKEN=KEY) as server:
-        made = fuzz(server, tmp_path, "--max-time", str(SECONDS), "--max-examples", "1000")
+    with running(tmp_path / "home", pretrained=PRETRAINED, SERVING_ADMIN_TOKEN=KEY) as server:
+        made = fuzz(server, tmp_path, "--max-time", f"{SECONDS:.0f}", "--max-examples", "1000")
         figure(f"{made} requests in {SECONDS:g} s to every route, administration too: every answer as documented")
         check_alive(server)
