@@ -19,7 +19,8 @@ from tests.redeploy.offered import resealed, slow
 from tests.reliability.payloads import GOOD
 from tests.reliability.probe import connect, receive, until, whole
 
-QUEUED = 250
+QUEUE_S = 3.0
+"""How long the queue at the time of SIGTERM takes: longer than the draining."""
 REQUEST = whole("/predict/cars", GOOD)
 GRACE_S = 30
 """What the supervisor gives its worker, drain included."""
@@ -41,12 +42,15 @@ def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
         if held:
             # Its rest never comes.
             never.sendall(REQUEST[:-10])
-        kept.sendall(REQUEST)
-        assert receive(kept).status == 200
-        queued = [connect(server) for _ in range(QUEUED)]
+        began = time.monotonic()
+        for _ in range(5):
+            kept.sendall(REQUEST)
+            assert receive(kept).status == 200
+        count = min(300, int(QUEUE_S / (time.monotonic() - began) * 5))
+        queued = [connect(server) for _ in range(count)]
         for client in queued:
             client.sendall(REQUEST)
-        until(lambda: server.metric("serving_inflight") > QUEUED / 4)
+        until(lambda: server.metric("serving_inflight") > count / 4)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         until(lambda: httpx.get(f"{server.url}/readyz").json()["status"] == "draining")
@@ -57,7 +61,7 @@ def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
         reading = threading.Thread(target=lambda: statuses.extend(receive(client).status for client in queued))
         reading.start()
         closed = until(lambda: is_refused(server.url), GRACE_S)
-        waiting = QUEUED - len(statuses)
+        waiting = count - len(statuses)
         reading.join()
         drained, halved = receive(late), receive(half)
         assert server.process.wait(GRACE_S) == 0
@@ -66,10 +70,10 @@ def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
             client.close()
         assert "Traceback" not in server.text
     figure(
-        f"{QUEUED} in flight: {statuses.count(200)} answered, {waiting} of them after new connections were refused "
+        f"{count} in flight: {statuses.count(200)} answered, {waiting} of them after new connections were refused "
         f"({closed:.1f} s); exit 0 after {seconds:.1f} s of {GRACE_S}"
     )
-    assert statuses == [200] * QUEUED
+    assert statuses == [200] * count
     assert halved.status == 200, "its body came later"
     assert drained.status == 200, "until the time of draining is over"
     assert drained.headers["connection"] == "close"
