@@ -46,13 +46,14 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 serve: $(VENV)/.serve ## Serve the shipped models at http://127.0.0.1:3000 (ARGS="--workers 2 --port 8000")
 	$(BIN)/keras-serving serve $(ARGS)
 
-# Coverage makes whatever runs TensorFlow take half as long again: here it is only of what faces the network.
+# Coverage makes whatever runs TensorFlow take half as long again: here it is only of what faces the network, whose tests
+# wait more than they compute.
 .PHONY: test
 test: $(VENV)/.test ## Lint, type-check and test (everything but the slow checks below)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(if $(ARGS),,$(PYTEST) tests/service --cov=service --cov-report=term:skip-covered --cov-fail-under=93)
+	$(if $(ARGS),,$(PYTEST) -n 4 tests/service --cov=service --cov-report=term:skip-covered --cov-fail-under=93)
 	$(PYTEST) --durations=25 $(or $(ARGS),--ignore=tests/service)
 
 .PHONY: coverage
@@ -105,6 +106,10 @@ textbook: $(VENV)/.train ## Run the comparisons of docs/textbook.md anew (about 
 .PHONY: loadtest
 loadtest: $(VENV)/.test ## Locust against a server that it starts (ARGS="--shape overload"); reports/loadtest.html and *.csv
 	$(BIN)/python -m loadtests $(ARGS)
+
+.PHONY: test-load
+test-load: $(VENV)/.test ## Every shape of the load test and the search for the capacity, for real (5 minutes)
+	$(BIN)/python -m pytest -m slow tests/loadtests $(ARGS)
 
 .PHONY: capacity
 capacity: $(VENV)/.test ## The highest rate within a model's objective, with a plot (ARGS="--model cnn --p99-ms 10"); reports/capacity.*

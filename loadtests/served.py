@@ -45,8 +45,10 @@ def serving(bundles: Path, workers: int, environment: Mapping[str, str] | None =
     """A fresh server of ``bundles`` on free ports, ended on the way out.
 
     Raises:
-        BenchmarkError: It ended by itself, or does not get ready.
+        BenchmarkError: There is nothing to serve, or it ended by itself, or does not get ready.
     """
+    if not any(bundles.glob("*/manifest.json")):
+        raise BenchmarkError(f"{bundles} holds no bundle. Give --bundles a folder with at least one.")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         grpc_port: int = probe.getsockname()[1]
