@@ -95,10 +95,7 @@ class Metrics:
             self._directory,
         )
         self.batch_limit = PresentGauge(
-            "serving_batch_limit_rows",
-            "Largest batch, as follows from the measured latency curve.",
-            ["model"],
-            self._directory,
+            "serving_batch_limit_rows", "Largest batch, as the latency curve says.", ["model"], self._directory
         )
         self.reloads = client.Counter(
             "model_reloads", "Loads of a version, by whether they succeeded.", ["model", "result"], **options
@@ -110,11 +107,7 @@ class Metrics:
             self._directory,
         )
         self.load_seconds = client.Gauge(
-            "model_load_seconds",
-            "Duration of the last load of a version.",
-            ["model"],
-            multiprocess_mode="livemax",
-            **options,
+            "model_load_seconds", "Duration of the latest load.", ["model"], multiprocess_mode="livemax", **options
         )
         self.canary_failures = client.Counter(
             "canary_failures", "Requests that the candidate failed and production answered.", ["model"], **options
@@ -129,10 +122,7 @@ class Metrics:
         )
         self.shadow_batches = client.Gauge("shadow_batches", "Batches that a shadow compared.", ["model"], **live)
         self.shadow_seconds = client.Gauge(
-            "shadow_seconds",
-            "Engine time of the batches that a shadow compared, production's and the candidate's.",
-            ["model", "alias"],
-            **live,
+            "shadow_seconds", "Engine time of the batches that a shadow compared.", ["model", "alias"], **live
         )
         self.shadow_distance = client.Gauge(
             "shadow_distance",
@@ -215,10 +205,7 @@ class Metrics:
             **options,
         )
         self.feedback_error = client.Counter(
-            "feedback_absolute_error",
-            "Sum of absolute errors that feedback told, in the model's unit.",
-            ["model", "alias"],
-            **options,
+            "feedback_absolute_error", "Sum of absolute errors, in the model's unit.", ["model", "alias"], **options
         )
 
     def model(self, name: str, role: str = "production") -> ModelMetrics:
