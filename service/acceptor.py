@@ -1,4 +1,4 @@
-"""Spreads connections evenly over the worker processes.
+"""Accepts connections, all that wait at once, and spreads them evenly over the worker processes.
 
 The workers wait at one listening socket, and whoever is first takes all that is there: of 32 connections that are kept
 open one worker may get 29, and works while the other waits. So a worker that has more connections than another leaves
@@ -15,12 +15,15 @@ from typing import Any, cast
 
 from uvicorn import Server
 
-from service.shares import Shares
+from service.shares import Alone, Shares
 
 logger = logging.getLogger(__name__)
 
 # How long a connection is left to the others, who take it at once where they can. Seconds.
 _PATIENCE_S = 0.005
+# Connections taken in one turn of the event loop. One a turn, as libuv takes them, lets the last of 256 clients that
+# come together wait for more than a second while those before it are answered.
+_AT_ONCE = 64
 # After an error such as too many open files; asyncio waits as long.
 _RETRY_S = 1.0
 
@@ -46,7 +49,7 @@ class Connections(set[Any]):
 
 
 class Acceptor:
-    """Accepts one connection at a time, in the place of an `asyncio.Server` of uvicorn's.
+    """Accepts connections, in the place of an `asyncio.Server` of uvicorn's.
 
     Args:
         listening: Non-blocking.
@@ -58,7 +61,7 @@ class Acceptor:
     def __init__(
         self,
         listening: socket.socket,
-        shares: Shares,
+        shares: Shares | Alone,
         connections: Connections,
         connect: Callable[[socket.socket], Awaitable[object]],
     ) -> None:
@@ -76,33 +79,37 @@ class Acceptor:
             self._shares.set(len(self._connections) + len(self._connecting))
 
     def _on_readable(self) -> None:
-        if self._shares.ahead():
-            # Called again in each turn of the loop, until another worker has taken it.
-            if self._patience is None:
-                self._patience = self._loop.call_later(_PATIENCE_S, self._insist)
-            return
-        self._accept()
+        for _ in range(_AT_ONCE):
+            if self._shares.ahead():
+                # Called again in each turn of the loop, until another worker has taken it.
+                if self._patience is None:
+                    self._patience = self._loop.call_later(_PATIENCE_S, self._insist)
+                return
+            if not self._accept():
+                return
 
     def _insist(self) -> None:
         self._patience = None
         if not self._closed:
             self._accept()
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one connection; whether there was one."""
         try:
             connection, _ = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # Another worker was faster.
+            return False  # There are no more, or another worker was faster.
         except OSError:
             logger.exception("no connection can be accepted; next try in %g s", _RETRY_S)
             self._loop.remove_reader(self._listening)
             self._loop.call_later(_RETRY_S, self._go_on)
-            return
+            return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._serve(connection), name="connect")
         self._connecting.add(task)
         self._count()
+        return True
 
     def _go_on(self) -> None:
         if not self._closed:
@@ -118,6 +125,11 @@ class Acceptor:
         finally:
             self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._count()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """As of an `asyncio.Server`."""
+        return () if self._closed else (self._listening,)
 
     def close(self) -> None:
         """Accept nothing more."""
@@ -136,7 +148,7 @@ def spread_connections(server: Server, path: Path, workers: int) -> asyncio.Task
 
     Args:
         server: uvicorn's, of this worker.
-        path: File that the workers of this server share.
+        path: File that the workers of this server share; one worker alone needs none.
         workers: How many there are.
     """
     connections = server.server_state.connections = Connections()
@@ -158,7 +170,7 @@ async def _take_over(server: Server, connections: Connections, path: Path, worke
 
     (given,) = server.servers
     try:
-        shares = Shares(path, workers)
+        shares = Shares(path, workers) if workers > 1 else Alone()
     except (OSError, RuntimeError) as error:
         logger.warning("connections are not spread over the workers: %s", error)
         return

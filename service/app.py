@@ -155,8 +155,7 @@ class KerasServing:
             self._opening = loop.create_task(self._open_grpc(), name="grpc")
         stop = signal.getsignal(signal.SIGTERM)
 
-        if self.runtime.settings.workers > 1:
-            self._spread(stop)
+        self._spread(stop)
 
         def end(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
             self.runtime.stopping = True
@@ -175,7 +174,10 @@ class KerasServing:
         signal.signal(signal.SIGTERM, drain)
 
     def _spread(self, stop: object) -> None:
-        """Give each worker its share of the connections. uvicorn's server is to be had from its signal handler only."""
+        """Take connections as they come, each worker its share.
+
+        uvicorn\'s server is to be had from its signal handler only.
+        """
         import uvicorn
 
         from service.acceptor import spread_connections

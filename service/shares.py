@@ -10,6 +10,20 @@ _NOBODY = -1
 _COUNT = struct.Struct("q")
 
 
+class Alone:
+    """The view of a worker that has no others."""
+
+    def set(self, connections: int) -> None:
+        """Nobody asks."""
+
+    def ahead(self) -> bool:
+        """Of nobody."""
+        return False
+
+    def close(self) -> None:
+        """There is no slot."""
+
+
 class Shares:
     """One worker's view of it; the worker has a slot of its own for as long as it lives.
 

@@ -3,11 +3,15 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from typing import cast
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from httpx import AsyncClient
+from uvicorn import Config, Server
 
-from service.acceptor import Acceptor, Connections
+from service.acceptor import Acceptor, Connections, spread_connections
 from service.shares import Shares
 from tests.service.test_loader import until
 
@@ -71,6 +75,17 @@ async def test_a_worker_that_is_not_ahead_accepts_and_counts_what_it_has(worker:
         assert worker.shares.connections == 1
 
 
+async def test_clients_that_come_together_are_taken_in_one_turn_of_the_loop(worker: Worker) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(worker.client()) for _ in range(20)]
+        turns = 0
+        while worker.shares.connections < len(clients):
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < len(clients) / 2
+        await until(lambda: len(worker.accepted) == len(clients))
+
+
 async def test_a_worker_that_is_ahead_leaves_a_connection_to_another(worker: Worker) -> None:
     worker.shares.others_have_fewer = True
     other = worker.listening.dup()
@@ -105,3 +120,25 @@ async def test_a_closed_acceptor_accepts_nothing_and_gives_its_share_back(worker
         socket.create_connection(address)
     worker.connections.add(object())
     assert worker.shares.connections == 0, "the share is another's now"
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+async def test_one_worker_alone_takes_its_connections_itself_too_and_stops_as_uvicorn_does(tmp_path: Path) -> None:
+    server = Server(Config(hello, port=0, lifespan="off", log_level="critical"))
+    spreading = spread_connections(server, tmp_path / "none", workers=1)
+    serving = asyncio.create_task(server.serve())
+    await spreading
+    (acceptor,) = server.servers
+    assert isinstance(acceptor, Acceptor)
+    (listening,) = acceptor.sockets
+    async with AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+        assert (await client.get("/")).text == "hi"
+        assert len(server.server_state.connections) == 1
+    server.should_exit = True
+    await serving
+    assert acceptor.sockets == ()
+    assert not (tmp_path / "none").exists()
