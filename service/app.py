@@ -176,7 +176,7 @@ class KerasServing:
     def _spread(self, stop: object) -> None:
         """Take connections as they come, each worker its share.
 
-        uvicorn\'s server is to be had from its signal handler only.
+        uvicorn's server is to be had from its signal handler only.
         """
         import uvicorn
 
