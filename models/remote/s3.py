@@ -19,6 +19,8 @@ from models.remote.objects import Stored
 # What is passed on more slowly is taken for stuck. Bytes a second.
 _SLOWEST = 100_000
 _PAGE = 1000
+# Documents are read whole; the largest sensible ones have some hundred kilobytes. Bytes.
+_LARGEST = 16 * 1024 * 1024
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _PRECONDITION = 304, 404, 409, 412
 
 
@@ -41,6 +43,9 @@ class Bucket:
         with self._reaching(missing=key):
             try:
                 answer = self._call("get_object", key, **condition)
+                if (size := int(answer["ContentLength"])) > _LARGEST:
+                    answer["Body"].close()
+                    raise StoreError(f"{self.name}: {key} has {size:,} bytes, where at most {_LARGEST:,} make sense.")
                 return Stored(self._wait(answer["Body"].read), answer["ETag"])
             except OSError as error:
                 if _status(error) != _NOT_MODIFIED:

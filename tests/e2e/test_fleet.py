@@ -123,6 +123,13 @@ def test_what_cannot_be_reached_or_refuses_is_told_without_a_secret(
     away.close()
 
 
+def test_a_document_larger_than_makes_sense_is_not_read(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.create("aliases.json", b"four")
+    monkeypatch.setattr("models.remote.s3._LARGEST", 3)
+    with pytest.raises(StoreError, match="has 4 bytes, where at most 3 make sense"):
+        bucket.read("aliases.json")
+
+
 def test_an_object_that_comes_too_slowly_is_given_up(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.create("models/cars/one.tar", b"data")
     with bucket.stream("models/cars/one.tar") as (source, _):
