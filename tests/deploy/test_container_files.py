@@ -103,7 +103,13 @@ def test_hadolint_finds_nothing() -> None:
 def test_slimming_leaves_what_is_compiled_and_what_says_who_wrote_it(tmp_path: Path) -> None:
     kept = ["numpy/__init__.py", "numpy/__pycache__/a.pyc", "numpy-2.dist-info/RECORD", "onnxruntime/capi/a.so"]
     kept += ["botocore/data/endpoints.json", "botocore/data/s3/2006-03-01/service-2.json.gz"]
-    gone = ["numpy/_core/tests/test_a.py", "botocore/data/ec2/2016-11-15/service-2.json.gz", "onnxruntime/transformers/a.py", "a/b.pyx", "with space/c.h"]
+    gone = [
+        "numpy/_core/tests/test_a.py",
+        "botocore/data/ec2/2016-11-15/service-2.json.gz",
+        "onnxruntime/transformers/a.py",
+        "a/b.pyx",
+        "with space/c.h",
+    ]
     for name in kept + gone:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
