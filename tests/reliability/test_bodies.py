@@ -104,7 +104,7 @@ def test_a_million_chunks_of_one_byte_hold_nobody_up(server: Server, figure: Fig
         f"answered in {reply.seconds:.2f} s; {len(others)} requests of somebody else meanwhile, the slowest "
         f"{1000 * longest:.0f} ms; {most:.1f} MiB more at most"
     )
-    assert len(others) > 4
+    assert len(others) > 2
     assert longest < reply.seconds
     assert most < 30
 
