@@ -73,6 +73,8 @@ class Batcher:
         self._scheduled = False
         self._running = 0
         self._busy_until = 0.0
+        # When the last batch ended, and whether rows were left waiting then.
+        self._ended, self._behind = 0.0, False
         self._threads: ThreadPoolExecutor | None = None
         self.queued_rows = 0
         # Rows that go before those of the next request: of each that waits at most one batch, then the next one's turn.
@@ -242,9 +244,13 @@ class Batcher:
             else:
                 job.result.set_exception(piece.error)
                 self._forget(job)
+        now = perf_counter()
         if not failed:
-            self._pace.took(batch_rows, seconds)
+            # Of rows that wait the next batch ends as long after this one: what the loop and other models do between
+            # two batches counts, and so do turns with Python's lock.
+            self._pace.took(batch_rows, max(seconds, now - self._ended) if self._behind else seconds)
             self._max_ahead_rows = self._max_queue_s / self._pace.full_row_s
+        self._ended, self._behind = now, bool(self._jobs)
         if self.on_batch is not None:
             self.on_batch(batch_rows, seconds)
 

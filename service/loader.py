@@ -8,18 +8,17 @@ old version or the new one; the old one is closed when its last request is answe
 import asyncio
 import contextlib
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import monotonic
 
-from models.errors import BundleError, ServingError, StoreError, UnknownModelError
-from models.store import CANDIDATE, PRODUCTION, Aliases, Seeded, Store, Target, Traffic
+from models.errors import BundleError, UnknownModelError
+from models.store import CANDIDATE, PRODUCTION, Aliases, Store, Target, Traffic
 from service.errors import NotReadyError
-from service.live import directory_of_workers
 from service.metrics import Metrics
 from service.patience import PATIENCE_S, read_patiently
 from service.pool import Failure, Key, Pool, settle_garbage
 from service.protocols.base import Pin
+from service.seeding import Seeding
 from service.served import Served
 from service.settings import Settings
 from service.traffic import Router
@@ -55,15 +54,11 @@ class Loader:
     document: Aliases = field(default_factory=Aliases)
     ready: bool = False
     store_problem: str = ""
-    _seed_failures: dict[str, str] = field(default_factory=dict)
     _document_error: str = ""
-    _unseeded: str = ""
-    _seed_again_at: float = 0.0
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
     _stamp: tuple[int, int] | None = (0, 0)  # Unlike any: the first look is at the document, even where there is none.
     # One thread of its own for the document, so that a long load delays no look at it.
     _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))
-    _prepared: Future[Seeded] | None = None
     _follower: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,26 +66,17 @@ class Loader:
     def __post_init__(self) -> None:
         self.pool = Pool(self.settings, self.store, self.metrics, on_news=self.look)
         self.router = Router(self.settings, self.store, self.metrics)
+        self._seeding = Seeding(self.settings, self.store, self._reader)
 
     def prepare(self) -> None:
         """Begin to seed and to load in threads, beside the rest of the process's start."""
-        if self._prepared is None:
-            self._prepared = self._reader.submit(self._prepare)
+        self._seeding.begin(then=self._load_early)
 
-    def _prepare(self) -> Seeded:
-        seeded = self._begin()
+    def _load_early(self) -> None:
         # A broken document is for the first pass to report.
         with contextlib.suppress(BundleError):
             for name, targets in self._targets(self.store.followed()).items():
                 self.pool.load_early((name, targets[PRODUCTION]))
-        return seeded
-
-    def _begin(self) -> Seeded:
-        folder = directory_of_workers()
-        if folder is not None and not folder.is_dir():
-            # Made when the server started. A store that begins anew here would be served instead of the lost one.
-            raise StoreError(f"{self.store.home} is gone, or this server's folder in it. Mount the volume again.")
-        return self.store.begin(self.settings.pretrained)
 
     def start(self) -> None:
         """Begin loading, then following; returns at once."""
@@ -138,7 +124,7 @@ class Loader:
             raise NotReadyError(f"{name} is not served: {reason}.", self.settings.retry_s)
         if name in self._wanted:
             raise NotReadyError(f"{name} is being loaded.")
-        if self._unseeded and not self.served:
+        if self._seeding.problem and not self.served:
             raise NotReadyError(
                 "No model is served: the store cannot be used. /readyz says why.", self.settings.retry_s
             )
@@ -172,24 +158,22 @@ class Loader:
 
     def problems(self) -> dict[str, str]:
         """What is not as it should be: model, ``model/alias``, shipped bundle or document -> why."""
-        problems = {f"pretrained/{name}": reason for name, reason in self._seed_failures.items()}
+        problems = {f"pretrained/{name}": reason for name, reason in self._seeding.failures.items()}
         if self._document_error:
             problems["aliases"] = self._document_error
-        if self.store_problem or (self._unseeded and not self.served):
-            problems["store"] = self.store_problem or self._unseeded
+        if self.store_problem or (self._seeding.problem and not self.served):
+            problems["store"] = self.store_problem or self._seeding.problem
         for name in self._wanted:
             for alias, failure in self.failures_of(name).items():
                 problems[name if alias == PRODUCTION else f"{name}/{alias}"] = failure.reason
         return problems
 
     async def _run(self) -> None:
-        await self._seed()
+        await self._seeding.end()
         while True:
             self._news.clear()
             try:
-                if self._unseeded and self.settings.store is None and monotonic() >= self._seed_again_at:
-                    self._prepared = self._reader.submit(self._begin)
-                    await self._seed()
+                await self._seeding.again()
                 await self._follow()
             except Exception:
                 # Following must outlive anything: without it no version could ever be switched again.
@@ -204,23 +188,6 @@ class Loader:
                 # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with news.
                 async with asyncio.timeout(self.settings.poll_s):
                     await self._news.wait()
-
-    async def _seed(self) -> None:
-        assert self._prepared is not None  # noqa: S101 - start() came first
-        try:
-            seeded = await asyncio.wrap_future(self._prepared)
-            for tag in seeded.waiting:
-                logger.info("%s is new in the store and not served; keras-serving models promote switches to it", tag)
-            for name, reason in seeded.failed.items():
-                logger.error("shipped bundle %s is left out: %s", name, reason)
-            self._seed_failures = seeded.failed
-            self._unseeded = ""
-        except (ServingError, OSError) as error:
-            # A read-only store that was seeded before is fine; on a full one there will be room again.
-            if str(error) != self._unseeded:
-                logger.warning("the store is not seeded: %s", error)
-            self._unseeded = str(error)
-            self._seed_again_at = monotonic() + self.settings.retry_s
 
     async def _follow(self) -> None:
         """One look at the alias document, what follows from it, and the loads that it asks for."""

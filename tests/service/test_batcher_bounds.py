@@ -49,6 +49,18 @@ async def test_the_wait_that_is_promised_follows_what_was_measured() -> None:
     await asyncio.gather(running, waiting)
 
 
+async def test_the_wait_that_is_promised_counts_what_happens_between_the_batches_too() -> None:
+    def busy(_: int, __: float) -> None:
+        time.sleep(0.01)
+
+    batcher = batcher_of(FakeEngine(), max_batch_rows=1, inline_rows=1, seconds_per_row=1e-4, on_batch=busy)
+    waiting = [asyncio.create_task(batcher.submit(rows(n))) for n in range(50)]
+    while not 0 < batcher.queued_rows <= 20:
+        await asyncio.sleep(0)
+    assert batcher.retry_after > 0.05, "20 rows, of which the engine takes 2 ms, and the loop 200"
+    await asyncio.gather(*waiting)
+
+
 async def test_a_request_that_would_wait_for_too_long_is_refused_and_one_that_waits_for_nobody_is_not() -> None:
     gate = Gate()
     batcher = batcher_of(FakeEngine(gate), max_batch_rows=2, max_queue_s=2.0, seconds_per_row=1.0)
