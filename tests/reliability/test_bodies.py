@@ -123,6 +123,18 @@ def test_bad_json_is_a_4xx_that_names_what_is_wrong(server: Server, figure: Figu
     figure(f"{len(BAD_JSON) + len(BAD_PIXELS)} bodies, none taken, each with its field")
 
 
+@pytest.mark.reliability(16, "a text as long as a body may be, with a colon beside it, is 4xx in bounded memory")
+def test_a_text_as_long_as_a_body_may_be_is_4xx_in_bounded_memory(server: Server, figure: Figure) -> None:
+    start, end = b'{"instances":["', b'"],"x":":"}'
+    text = b"A" * (LIMIT - len(start) - len(end))
+    with Worker.of(server).peak() as peak:
+        reply = ask(server, CARS_PATH, start + text + end)
+        most = peak()
+    assert 400 <= reply.status < 500
+    figure(f"a body of {LIMIT / MIB:.0f} MiB: {most:.0f} MiB more at most")
+    assert most < 6 * LIMIT / MIB
+
+
 @pytest.mark.reliability(
     17, "pictures of 100 megapixels, cut, or of formats that nobody asked for are 4xx in bounded memory"
 )

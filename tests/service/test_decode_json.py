@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -131,6 +134,21 @@ def test_any_bytes_are_instances_or_an_error_of_ours(body: bytes) -> None:
 )
 def test_a_member_that_comes_twice_is_refused_by_name_where_that_is_quick(body: bytes, name: str) -> None:
     assert (invalid(body).field, invalid(body).received) == (name, "it came twice")
+
+
+def peak_bytes(parse: Callable[[bytes], Any], body: bytes) -> int:
+    tracemalloc.start()
+    try:
+        parse(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("piece", [b"A", b"\\n", b"\\nA"], ids=["plain", "escaped", "mixed"])
+def test_the_colons_of_a_long_text_cost_no_more_memory_than_its_parsing(piece: bytes) -> None:
+    body = b'{"instances": ["' + piece * 100_000 + b'"], "x": ":"}'
+    assert peak_bytes(decode_json, body) < 2 * peak_bytes(orjson.loads, body)
 
 
 names = st.text(alphabet=':a"\\\u00e9{', max_size=3)
