@@ -1,6 +1,7 @@
 """Who is compared, and how each is started and asked."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ ENVIRONMENTS = ROOT / ".venv-peers"
 OURS, LIMIT, STOCK = "keras-serving", "bare ASGI handler", "BentoML batchable"
 PLAIN, TUNED, LITSERVE, MOSEC = "FastAPI", "FastAPI tuned by hand", "LitServe", "mosec"
 TRITON_JSON, TRITON_BINARY = "Triton, v2 JSON", "Triton, v2 binary"
+# As ours by default: a batch is split over the CPUs.
+WIDE_SUFFIX = ", a thread a CPU"
+WIDE_MOSEC, WIDE_TRITON = MOSEC + WIDE_SUFFIX, TRITON_BINARY + WIDE_SUFFIX
 PEERS = ("fastapi", "litserve", "mosec", "triton")
 """Each has an environment, whose lock is requirements/peers/NAME.txt."""
 SMALL = ROOT / "benchmarks" / "small"
@@ -59,6 +63,11 @@ def peers_of(bundle: Bundle, bundles: Path) -> dict[str, Contender]:
         peer(MOSEC, "mosec", "mosec_server.py"),
         replace(triton, payload="v2 json"),
         replace(triton, name=TRITON_BINARY, payload="v2 binary"),
+    ]
+    wide = environment | {"PEER_THREADS": str(len(os.sched_getaffinity(0)))}
+    found += [
+        replace(found[-3], name=WIDE_MOSEC, environment=wide),
+        replace(found[-1], name=WIDE_TRITON, environment=wide),
     ]
     return {contender.name: contender for contender in found}
 

@@ -14,7 +14,7 @@ Level = dict[str, float]
 _FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "generator_cpu", "cpu_us")
 _PROBLEMS = ("wrong", "refused", "broken")
 LEVEL_CONNECTIONS = 32
-_BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC)
+_BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC, who.WIDE_MOSEC, who.WIDE_TRITON)
 
 
 def _combined(runs: Iterable[Mapping[str, Any]]) -> Level:

@@ -8,7 +8,7 @@ from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
 from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, capacities, connections_of, levels, targets
 from benchmarks.peers.measure import OPEN_CONNECTIONS
-from benchmarks.peers.plans import ALL, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, steps
+from benchmarks.peers.plans import EVERYBODY, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, steps
 from benchmarks.peers.plots import closed_loop, open_loop
 from benchmarks.peers.record import Record
 
@@ -61,13 +61,15 @@ def _head(record: Record) -> list[str]:
         + f". Python {machine['python']}, {', '.join(versions)}.",
         "",
         f"{rounds}, the order of the servers turned round from one to the next, every server started anew for each. "
-        "One ONNX Runtime thread a process and one worker, unless said otherwise. One picture as about 3 kB of "
-        "JSON a request, unless said otherwise. Every answer was compared with the model's own outputs. keras- "
-        "serving runs as shipped, with all five models loaded and metrics, drift watch, limits and gRPC on; each "
-        "of the others runs the one model, tuned as its users would (benchmarks/peers/services), in an environment "
-        "of its own. The bare ASGI handler does keras-serving's work without any of its features under uvicorn, "
-        "uvloop and httptools: the limit of that stack. Triton is the server binary of the package nvidia- "
-        "pytriton, whose only backend is Python.",
+        "One worker, unless said otherwise; keras-serving splits a batch over the CPUs, as it does by default, the "
+        "others have one ONNX Runtime thread, and where the network is a good part of the time mosec and Triton are "
+        "also measured with a thread a CPU. One picture as about 3 kB of JSON a request, unless said otherwise. Every "
+        "answer was compared with the model's own outputs. keras-serving runs as shipped, with all five models loaded "
+        "and metrics, drift watch, limits and gRPC on; each of the others runs the one model, tuned as its users would "
+        "(benchmarks/peers/services), in an environment of its own. The bare ASGI handler does keras-serving's work "
+        "without any of its features under uvicorn, uvloop and httptools, with one thread: the limit of that stack "
+        "where the network costs nothing. Triton is the server binary of the package nvidia-pytriton, whose only "
+        "backend is Python.",
         "",
     ]
 
@@ -99,7 +101,7 @@ def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
     found = levels(record, "closed", model)
     if not found:
         return []
-    found = {name: found[name] for name in ALL if name in found}
+    found = {name: found[name] for name in EVERYBODY if name in found}
     closed_loop(model, found, folder / PICTURES / f"{model}-closed.png")
     first = [results[0] for results in record.of("closed", model).values()]
     ready = dict(zip(record.of("closed", model), first, strict=True))

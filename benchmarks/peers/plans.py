@@ -8,6 +8,10 @@ ALL = (
     *(who.OURS, who.LIMIT, who.STOCK, who.PLAIN, who.TUNED, who.LITSERVE, who.MOSEC, who.TRITON_JSON),
     who.TRITON_BINARY,
 )
+# Where the network is a good part of a request's time.
+WIDE = (who.WIDE_MOSEC, who.WIDE_TRITON)
+WIDE_MODELS = ("small", "cnn")
+EVERYBODY = (*ALL, *WIDE)
 FORMATS = ("instances", "npy", "png", "v2 json", "v2 binary")
 ROWS = (1, 32)
 FORMAT_CONNECTIONS = 32
@@ -46,10 +50,10 @@ FULL = Preset(
     seconds=1.5,
     warm_up_s=0.3,
     connections={"dnn": _EVERY, "small": _EVERY, "cnn": (1, 32)},
-    open_loop={"small": tuple(name for name in ALL if name != who.PLAIN), "dnn": _FRONT},
+    open_loop={"small": (*(name for name in ALL if name != who.PLAIN), *WIDE), "dnn": _FRONT},
     open_seconds=4.0,
     seeds=(1, 2),
-    minutes=35,
+    minutes=40,
 )
 QUICK = Preset(
     rounds=1,
@@ -97,7 +101,7 @@ def steps(preset: Preset) -> list[Step]:
 
 
 def _round(preset: Preset, number: int) -> list[Step]:
-    pairs = [(model, name) for model in preset.connections for name in ALL]
+    pairs = [(model, name) for model in preset.connections for name in (*ALL, *(WIDE if model in WIDE_MODELS else ()))]
     found = [Step("closed", model, name, number) for model, name in pairs]
     found += [Step("workers", WORKERS_MODEL, name, number) for name in (who.OURS, who.MOSEC)]
     found.append(Step("formats", FORMAT_MODEL, who.OURS, number))

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.capacity import BOUND_MS
-from benchmarks.peers.contenders import LIMIT, OURS
+from benchmarks.peers.contenders import LIMIT, OURS, WIDE_SUFFIX
 from benchmarks.peers.figures import Level
-from benchmarks.peers.plans import ALL
+from benchmarks.peers.plans import ALL, WIDE
 
 
 def _style(name: str) -> dict[str, Any]:
@@ -15,6 +15,9 @@ def _style(name: str) -> dict[str, Any]:
         return {"color": "black", "linewidth": 2.5, "zorder": 3}
     if name == LIMIT:
         return {"color": "black", "linestyle": "--", "linewidth": 1.2}
+    if name in WIDE:
+        # As the same server with one thread.
+        return _style(name.removesuffix(WIDE_SUFFIX)) | {"linestyle": ":"}
     return {"color": f"C{ALL.index(name) % 10}", "linewidth": 1.5}
 
 

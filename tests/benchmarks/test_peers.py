@@ -13,7 +13,7 @@ from benchmarks.peers.capacity import holds, lagged, search
 from benchmarks.peers.figures import levels, targets
 from benchmarks.peers.measure import Bench
 from benchmarks.peers.page import publish
-from benchmarks.peers.plans import ALL, FULL, QUICK, Step, steps
+from benchmarks.peers.plans import EVERYBODY, FULL, QUICK, Step, steps
 from benchmarks.peers.record import Record
 from benchmarks.plan import OpenSummary
 from models.bundle import Bundle
@@ -193,7 +193,7 @@ def test_every_contender_gets_its_port_and_a_reader_of_its_format(tmp_path: Path
     bundle = Bundle.open(ROOT / "benchmarks" / "small")
     bundle.verify()
     found = who.peers_of(bundle, tmp_path)
-    assert set(ALL) == set(found)
+    assert set(EVERYBODY) == set(found)
     for name, contender in found.items():
         filled = json.dumps([contender.environment, contender.command])
         assert "{port}" in filled, name

@@ -18,7 +18,8 @@ class Pictures(Worker):
     def __init__(self) -> None:
         super().__init__()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = int(os.environ.get("PEER_THREADS", "1"))
+        options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
             os.environ["PEER_MODEL"], options, providers=["CPUExecutionProvider"]
         )

@@ -1,6 +1,7 @@
 """What Triton's Python backend runs; Triton hands over a batch of requests at a time."""
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = int(os.environ.get("PEER_THREADS", "1"))
+        options.inter_op_num_threads = 1
         model = json.loads(args["model_config"])["parameters"]["model"]["string_value"]
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
