@@ -1,7 +1,8 @@
 """HTTP connections that end when a client takes too long, or too much, for what is no body.
 
-uvicorn waits without end for the rest of a request, and for a first one, and keeps headers, trailers and chunk
-extensions of any length. Bodies are counted where they are read (`Gateway`, `service.bodies`).
+uvicorn waits without end for the rest of a request, for a first one, and for a client to read its answer, and keeps
+headers, trailers and chunk extensions of any length. Bodies are counted where they are read (`Gateway`,
+`service.bodies`).
 """
 
 import asyncio
@@ -23,9 +24,11 @@ class Limits:
     """What a client may take.
 
     Attributes:
-        receive_s: Longest time from a request's first byte to its last, and of a connection without any. Seconds.
+        receive_s: Longest time from a request's first byte to its last, of a connection without any, and in which a
+            client reads nothing of its answer. Seconds.
         head_bytes: Most bytes of a request that are no body. One read of the socket may come on top.
-        last_s: What is left of that time, at most, once the server stops: nobody is to hold that up. Seconds.
+        last_s: What is left of that time, at most, once the server stops, however much a client still reads: nobody is
+            to hold that up. Seconds.
     """
 
     receive_s: float = 60.0
@@ -50,6 +53,10 @@ class BoundedProtocol(HttpToolsProtocol):
         # Since when the rest of a request has been missing; 0 where none is. By the loop's clock.
         self._missing_since = 0.0
         self._missing_task: asyncio.TimerHandle | None = None
+        # How much of what was written had not gone out at the last look. Bytes.
+        self._unread = 0
+        self._unread_task: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._complete = False
         self._head_complete = False
         self._overhead = 0
@@ -66,17 +73,56 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._missing_task is not None:
             self._missing_task.cancel()
             self._missing_task = None
+        self._stop_watching()
         self._give_up_answering()
 
     def shutdown(self) -> None:
-        """The server stops: what is under way is answered, and what is not complete soon is refused."""
+        """The server stops: what is under way is answered, and what is not complete or not read soon is given up."""
         super().shutdown()
+        self._stopping = True
+        self._limits = replace(self._limits, receive_s=min(self._limits.receive_s, self._limits.last_s))
+        if self.transport.is_closing() or self.flow.write_paused:
+            self._stop_watching()
+            self._watch_reading()
         if self._missing_since and not self.transport.is_closing():
-            self._limits = replace(self._limits, receive_s=min(self._limits.receive_s, self._limits.last_s))
             if self._missing_task is not None:
                 self._missing_task.cancel()
                 self._missing_task = None
             self._begin_missing()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered, or not at all."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """It has read nearly everything; where the connection is closing, the rest is waited for too."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_watching()
+
+    def _close(self) -> None:
+        """Close when everything is read, which may be never."""
+        self.transport.close()
+        self._watch_reading()
+
+    def _watch_reading(self) -> None:
+        if self._unread_task is None:
+            self._unread = self.transport.get_write_buffer_size()
+            self._unread_task = self.loop.call_later(self._limits.receive_s, self._look_for_reading)
+
+    def _stop_watching(self) -> None:
+        if self._unread_task is not None:
+            self._unread_task.cancel()
+            self._unread_task = None
+
+    def _look_for_reading(self) -> None:
+        """Drop a client that has read nothing for as long as it may; a slow one may go on."""
+        self._unread_task = None
+        if self.transport.get_write_buffer_size() < self._unread and not self._stopping:
+            self._watch_reading()
+        else:
+            self.transport.abort()
 
     def _should_upgrade(self) -> bool:
         # Nothing here speaks WebSocket, but a library for it may be installed: uvicorn would hand the connection over,
@@ -116,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self._head_complete = True
         if len(self.pipeline) > _MAX_PIPELINE:
-            self.transport.close()
+            self._close()
             raise ValueError("too many requests wait")
 
     def body_came(self, size: int) -> None:
@@ -165,7 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
                 % (STATUS_LINE[status], len(body), body)
             )
-        self.transport.close()
+        self._close()
         self._give_up_answering()
 
     def _give_up_answering(self) -> None:
@@ -178,6 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse what cannot be parsed, unless the connection is closing already."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
+            self._watch_reading()
 
 
 class GeneralWay(BoundedProtocol):
@@ -202,6 +249,16 @@ class GeneralWay(BoundedProtocol):
         """It is complete."""
         self.completed()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for as long as it may."""
+        self._close()
 
 
 def make_connections(make: Callable[..., asyncio.Protocol]) -> None:

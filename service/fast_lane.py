@@ -162,7 +162,7 @@ class FastLane(BoundedProtocol):
         if exchange.keep_alive:
             self.on_response_complete()
         else:
-            self.transport.close()
+            self._close()
 
     def _message(self, exchange: _Exchange, response: Response) -> bytes:
         """The response as it goes out; ends the connection's life where a header says so."""
@@ -188,6 +188,7 @@ class FastLane(BoundedProtocol):
         """An answer is out: the next request of the pipeline, or idle."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._watch_reading()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -211,8 +212,8 @@ class FastLane(BoundedProtocol):
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._look_again_in(left)
-        elif not self.transport.is_closing():
-            self.transport.close()
+        else:
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

@@ -3,11 +3,15 @@
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-from service.bounded import Limits
-from service.gateway import Request
+from service.bounded import GeneralWay, Limits
+from service.fast_lane import FastLane
+from service.gateway import Gateway, Request
 from service.protocols.base import Response
 from tests.service.test_fast_lane import FakeGateway, post, serving, until
 
@@ -196,3 +200,100 @@ async def test_a_wish_for_another_protocol_is_ignored_and_loses_no_earlier_answe
         for _ in range(2):
             assert (await asyncio.wait_for(reader.readuntil(b"late"), 5)).startswith(b"HTTP/1.1 200 ")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def endless(_: Request) -> Response:
+    """More than the system holds for a client that reads nothing."""
+    body = b"x" * 2**24
+    return 200, [(b"content-length", str(len(body)).encode())], body
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["while serving", "at the stop"])
+@EITHER_LANE
+async def test_a_client_that_does_not_read_its_answer_is_dropped(lane: bool, stops: bool) -> None:
+    limits = Limits(receive_s=60, last_s=0.1) if stops else Limits(receive_s=0.2)
+    async with (
+        serving(FakeGateway(endless), lane=lane, keep_alive=60, limits=limits) as served,
+        served.connection() as (_, writer),
+    ):
+        # The second one has to wait until the first answer is read.
+        writer.write(post() + post())
+        connections = served.server.server_state.connections
+        await until(lambda: any(connection.flow.write_paused for connection in connections))
+        served.server.should_exit = stops
+        await until(lambda: not connections)
+
+
+class Unread(asyncio.Transport):
+    """A connection to a client that has not read ``waits`` bytes of its answers, at one look after the other."""
+
+    def __init__(self, *waits: int) -> None:
+        super().__init__()
+        self.waits = list(waits)
+        self.closing = self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.waits.pop(0) if len(self.waits) > 1 else self.waits[0]
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def answering(transport: Unread, limits: Limits, *, lane: bool = False) -> GeneralWay | FastLane:
+    told: dict[str, Any] = {
+        "config": Config(cast(Any, FakeGateway()), log_config=None, timeout_keep_alive=0),
+        "server_state": ServerState(),
+        "app_state": {},
+    }
+    gateway = cast(Gateway, FakeGateway())
+    protocol = FastLane(gateway, limits, **told) if lane else GeneralWay(limits, **told)
+    protocol.connection_made(transport)
+    return protocol
+
+
+async def test_a_client_that_reads_slowly_gets_its_answer_however_long_that_takes() -> None:
+    transport = Unread(5_000_000, 4_000_000, 3_000_000, 2_000_000, 1_000_000)
+    answering(transport, Limits(receive_s=0.01)).pause_writing()
+    await until(lambda: transport.aborted)
+    assert transport.waits == [1_000_000], "it read no further"
+
+
+@pytest.mark.parametrize("closes", ["idle", "after its last answer", "with the rest unread"])
+@EITHER_LANE
+async def test_a_connection_that_closes_waits_for_no_reader_either(lane: bool, closes: str) -> None:
+    transport = Unread(100)
+    protocol = answering(transport, Limits(receive_s=0.05), lane=lane)
+    if closes == "with the rest unread":
+        protocol.pause_writing()
+        transport.close()
+        protocol.resume_writing()
+    else:
+        transport.closing = closes != "idle"
+        protocol.on_response_complete()
+    await until(lambda: transport.aborted)
+
+
+async def test_a_client_that_has_read_its_answer_in_time_is_not_watched_any_more() -> None:
+    transport = Unread(100_000)
+    protocol = answering(transport, Limits(receive_s=0.05))
+    protocol.completed()
+    protocol.pause_writing()
+    protocol.resume_writing()
+    other = Unread(100)
+    answering(other, Limits(receive_s=0.06)).pause_writing()
+    await until(lambda: other.aborted)
+    assert not transport.aborted
+
+
+async def test_a_client_that_still_reads_does_not_hold_up_the_stop() -> None:
+    transport = Unread(*range(1_000_000, 1_000, -1))
+    protocol = answering(transport, Limits(receive_s=60, last_s=0.01))
+    protocol.pause_writing()
+    protocol.shutdown()
+    await until(lambda: transport.aborted)
