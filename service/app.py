@@ -7,7 +7,6 @@ is imported where it is used, which makes the start a fifth of a second shorter.
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -107,12 +106,14 @@ def _refuse_connections(stop: object) -> None:
     if not isinstance(server, uvicorn.Server):
         return
     for given in server.servers:
-        copies = [socket.socket(fileno=os.dup(listening.fileno())) for listening in given.sockets]
-        # First: the loop would go on asking a socket that does not listen any more.
+        for listening in given.sockets:
+            # No copy: there may be no descriptor left for one.
+            same = socket.socket(fileno=listening.fileno())
+            with contextlib.suppress(OSError):
+                same.shutdown(socket.SHUT_RDWR)
+            same.detach()
+        # In the same turn: the loop would go on asking a socket that does not listen any more.
         given.close()
-        for copy in copies:
-            with copy, contextlib.suppress(OSError):
-                copy.shutdown(socket.SHUT_RDWR)
 
 
 class PredictionError(BentoMLException):
@@ -159,9 +160,12 @@ class KerasServing:
 
         def end(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
             self.runtime.stopping = True
-            if self.runtime.settings.workers == 1:
-                _refuse_connections(stop)
-            stop(number, frame)
+            try:
+                if self.runtime.settings.workers == 1:
+                    _refuse_connections(stop)
+            finally:
+                # Whatever became of the listening.
+                stop(number, frame)
 
         def drain(number: int, frame: FrameType | None) -> None:
             if self.runtime.draining or not callable(stop):

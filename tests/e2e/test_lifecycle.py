@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -61,6 +62,15 @@ def test_it_is_alive_but_not_ready_before_the_models_are_loaded(home: Path, tmp_
             fcntl.flock(lock, fcntl.LOCK_UN)
             server.wait_until("ready")
             assert ask(server.url).status_code == 200
+
+
+def test_a_server_that_has_no_descriptor_left_stops_as_any_other(home: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "pre", "cars", CARS)
+    with running(home, pretrained=tmp_path / "pre") as server:
+        (worker,) = server.workers()
+        _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (0, hard))
+        assert server.terminate() == 0
 
 
 def test_every_worker_follows_a_promotion_and_no_request_fails(home: Path, tmp_path: Path) -> None:
