@@ -5,6 +5,7 @@ their path, our few other routes by an exact lookup, and everything else falls t
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,7 +14,7 @@ from typing import Any
 from models.errors import ServingError
 from service.access import api_keys
 from service.deadlines import TIMEOUT_HEADER, deadline_of, in_time
-from service.decode.inflate import inflate
+from service.decode.inflate import Inflater
 from service.details import DETAILS_HEADER, details
 from service.errors import (
     ClientDisconnectError,
@@ -84,6 +85,7 @@ class Gateway:
         self._inner = inner
         self._keys = api_keys(runtime.settings)
         self._ids = RequestIds()
+        self._inflater, self._inner_inflater = (Inflater(runtime.settings.max_body_bytes) for _ in range(2))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -124,32 +126,32 @@ class Gateway:
 
     async def _inner_if_allowed(self, route: str, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's answer, to no larger body than ours; with API keys, only its descriptions of itself are open."""
-        limit = self._runtime.settings.max_body_bytes
-        try:
-            if self._keys is not None and route not in DESCRIPTIONS:
-                self._keys.check(scope["headers"])
-            content_type, length, *_, encoding = _look_at(scope["headers"])
-            if route not in DESCRIPTIONS and native.media_type_of(content_type) not in ("", native.JSON):
-                # It would take anything for JSON, and answer 500 to a form without a boundary.
-                raise MediaTypeError(f"Content-Type must be {native.JSON}.")
-            # BentoML itself would read on for as long as somebody sends.
-            body = await _read_body(receive, length, limit)
-            if encoding:
-                body = await asyncio.to_thread(inflate, body, encoding, limit)
-        except ClientDisconnectError:
-            self.client_left()
-            return
-        except ServingError as error:
-            if type(error) in REASONS:
-                self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
-            await _answer(problem(error, self._ids.next()), send)
-            return
-        unread = [body]
+        async with contextlib.AsyncExitStack() as until_answered:
+            try:
+                if self._keys is not None and route not in DESCRIPTIONS:
+                    self._keys.check(scope["headers"])
+                content_type, length, *_, encoding = _look_at(scope["headers"])
+                if route not in DESCRIPTIONS and native.media_type_of(content_type) not in ("", native.JSON):
+                    # It would take anything for JSON, and answer 500 to a form without a boundary.
+                    raise MediaTypeError(f"Content-Type must be {native.JSON}.")
+                # BentoML itself would read on for as long as somebody sends.
+                body = await _read_body(receive, length, self._runtime.settings.max_body_bytes)
+                if encoding:
+                    body = await until_answered.enter_async_context(self._inner_inflater.inflated(body, encoding))
+            except ClientDisconnectError:
+                self.client_left()
+                return
+            except ServingError as error:
+                if type(error) in REASONS:
+                    self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
+                await _answer(problem(error, self._ids.next()), send)
+                return
+            unread = [body]
 
-        async def replay() -> MutableMapping[str, Any]:
-            return {"type": "http.request", "body": unread.pop()} if unread else await receive()
+            async def replay() -> MutableMapping[str, Any]:
+                return {"type": "http.request", "body": unread.pop()} if unread else await receive()
 
-        await self._inner(scope, replay, send)
+            await self._inner(scope, replay, send)
 
     def protocol_of(self, path: str) -> HttpProtocol | None:
         """The protocol of the predictions that ``path`` belongs to, if any."""
@@ -233,7 +235,7 @@ class Gateway:
             question.body = await _read_body(request.receive, length, limit)
             question.receive = request.receive
         if question.encoding:
-            question.body = await asyncio.to_thread(inflate, question.body, question.encoding, limit)
+            question.inflater = self._inflater
         return await infer(self._runtime, name, pin, question)
 
 

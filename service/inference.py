@@ -3,9 +3,10 @@
 from functools import partial
 from time import perf_counter
 
+from service.decode.inflate import Inflater
 from service.errors import NotReadyError
 from service.leaving import WATCHED_S, unless_left
-from service.protocols.base import Answer, Pin, Question
+from service.protocols.base import Answer, Decoded, Pin, Question
 from service.runtime import Runtime
 from service.served import Served
 from service.settings import Settings
@@ -61,7 +62,10 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
     try:
         # The queue may have filled up while the body came in.
         served.batcher.refuse_if_full()
-        decoded = await protocol.decode(manifest, question, settings)
+        if question.inflater is None:
+            decoded = await protocol.decode(manifest, question, settings)
+        else:
+            decoded = await _inflate_and_decode(served, question, question.inflater, settings)
         decoded_at = perf_counter()
         submitted = served.batcher.submit(decoded.rows, question.deadline, trial=decoded.trial)
         if question.receive is None or served.batcher.expect(len(decoded.rows)) < WATCHED_S:
@@ -89,3 +93,19 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
             protocol.ROUTE, now - question.started, answer.decode_s, answer.queue_s, answer.encode_s
         )
     return answer
+
+
+async def _inflate_and_decode(served: Served, question: Question, inflater: Inflater, settings: Settings) -> Decoded:
+    """The inflated body is there while it is decoded, and not while its rows wait in the queue."""
+    compressed = question.body
+    async with inflater.inflated(compressed, question.encoding) as body:
+        question.body = body
+        try:
+            decoded = await question.protocol.decode(served.manifest, question, settings)
+        finally:
+            # Where a candidate fails, production is asked the same.
+            question.body = compressed
+    if not decoded.rows.flags.owndata:
+        # Rows that are a part of the body keep all of it.
+        decoded.rows = decoded.rows.copy()
+    return decoded

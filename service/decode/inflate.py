@@ -1,6 +1,9 @@
 """Compressed bodies -> bytes, never more than a body may have."""
 
+import asyncio
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from models.errors import DecodeError
@@ -8,6 +11,30 @@ from service.errors import EncodingError, TooLargeError
 
 # zlib's window bits: 16 more for gzip's header, and zlib's own for "deflate" (RFC 9110, section 8.4.1).
 _WINDOW_BITS = MappingProxyType({b"gzip": 31, b"x-gzip": 31, b"deflate": 15})
+# Bodies of a few kilobytes may be megabytes inflated: the clients' bandwidth does not bound how many there are.
+_AT_ONCE = 8
+
+
+class Inflater:
+    """Inflates bodies beside the event loop, so few at once that they fit into memory; the others wait compressed.
+
+    Args:
+        limit: Most bytes that each may have.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = asyncio.Semaphore(_AT_ONCE)
+
+    @asynccontextmanager
+    async def inflated(self, body: bytes, encoding: bytes) -> AsyncIterator[bytes]:
+        """What `inflate` makes of ``body``, to be let go of when left.
+
+        Raises:
+            ServingError: As `inflate`.
+        """
+        async with self._free:
+            yield await asyncio.to_thread(inflate, body, encoding, self._limit)
 
 
 def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.manifest import Manifest
 from models.names import is_version
+from service.decode.inflate import Inflater
 from service.errors import TooLargeError
 from service.settings import Settings
 from service.trace_context import TraceContext
@@ -42,8 +43,9 @@ class Question:
         protocol: Reads it, and writes its answer.
         request_id: Comes back in the answer.
         content_type: Of the body; empty where the protocol has none.
-        body: The whole of it, not compressed any more: bytes over HTTP, a message over gRPC.
-        encoding: How the body came, where it was compressed.
+        body: The whole of it: bytes over HTTP, a message over gRPC.
+        encoding: How the body is compressed, if so; while it is decoded it is not.
+        inflater: For a body that is.
         size: Bytes of a message.
         parameters: Of the query string, but for the version.
         headers: As they came.
@@ -58,6 +60,7 @@ class Question:
     content_type: bytes
     body: Any
     encoding: bytes = b""
+    inflater: Inflater | None = None
     size: int = 0
     parameters: Parameters = ()
     headers: Headers = ()

@@ -1,15 +1,21 @@
 """Compressed bodies at the front door: every prediction's route reads the same encodings, and says which."""
 
+import asyncio
 import gzip
 import json
+import time
 import zlib
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service import gateway
 from service.gateway import Gateway
+from service.protocols import native
+from service.protocols.base import Decoded, HttpProtocol
 from service.routes import build_routes
 from service.runtime import Runtime
 from tests.service.asgi import Client
@@ -63,6 +69,52 @@ async def test_a_body_is_no_larger_inflated_than_plain(path: str, client: Client
     assert answer.status == 413
     broken = await client("POST", path, bomb[:50], headers=JSON | {"content-encoding": "gzip"})
     assert broken.status == 400
+
+
+class AtOnce:
+    """How many inflated bodies there were at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def wait(self) -> None:
+        """As long as a large body takes in a thread, behind all that waits for one."""
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.to_thread(time.sleep, 0)
+        self.now -= 1
+
+
+async def test_of_many_compressed_bodies_few_are_inflated_at_once(runtime: Runtime) -> None:
+    at_once = AtOnce()
+
+    async def decode(*arguments: Any) -> Decoded:
+        await at_once.wait()
+        return await native.decode(*arguments)
+
+    protocol = cast(HttpProtocol, SimpleNamespace(**vars(native) | {"decode": decode}))
+    door = Gateway(runtime, build_routes(runtime), echo)
+    headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+    body = gzip.compress(json.dumps(BODIES["/predict/cars"]).encode())
+    request = gateway.Request("POST", "/predict/cars", b"", headers, body)
+    replies = await asyncio.gather(*(door.reply(protocol, request) for _ in range(100)))
+    assert {reply[0] for reply in replies if reply is not None} == {200}
+    assert 1 < at_once.most <= 8
+
+
+async def test_of_many_compressed_bodies_for_bentoml_few_are_inflated_at_once(runtime: Runtime) -> None:
+    at_once = AtOnce()
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await at_once.wait()
+        await echo(scope, receive, send)
+
+    door = Gateway(runtime, build_routes(runtime), inner)
+    headers = JSON | {"content-encoding": "gzip"}
+    body = gzip.compress(json.dumps(BODIES["/predict"]).encode())
+    answers = await asyncio.gather(*(Client(door)("POST", "/predict", body, headers=headers) for _ in range(100)))
+    assert {answer.status for answer in answers} == {200}
+    assert 1 < at_once.most <= 8
 
 
 async def test_the_header_twice_is_two_encodings(client: Client) -> None:
