@@ -5,6 +5,7 @@ nothing. Whoever is asked reads on in the files of all, so that every worker tel
 leaves its history behind, and nothing is computed while nobody looks.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -99,7 +100,8 @@ class LiveRecorder:
 
     def _write(self, path: Path, line: bytes) -> None:
         self._lines.append(line)
-        if len(self._lines) <= 2 * SLOTS:
+        # What was lost may have left half a line, which the next one would spoil.
+        if len(self._lines) <= 2 * SLOTS and not self._lost:
             with path.open("ab") as file:
                 file.write(line)
             return
@@ -189,7 +191,9 @@ class History:
             except FileNotFoundError:
                 continue
             for line in whole.splitlines():
-                self._take(self._parts[path], orjson.loads(line))
+                # Half a line of a worker that was killed is spoilt where another one got its number.
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    self._take(self._parts[path], orjson.loads(line))
             self._read[path] = first, offset + len(whole) + bool(whole)
         for part in self._parts.values():
             for slot in [slot for slot in part if slot < oldest]:

@@ -62,6 +62,7 @@ def test_on_a_full_disk_everything_but_changes_goes_on_and_room_again_mends_all(
             assert promote(server, new).status_code == 200
             assert answers(server) == {(200, new.manifest.version)}
             until(lambda: bool(list(home.glob("captured/cars/rows-*.parquet"))))
+            assert httpx.get(f"{server.url}/live.json").status_code == 200
         figure(f"80 of 80 predictions right; a worker killed meanwhile served again after {seconds:.1f} s")
 
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import resource
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,41 @@ def test_a_folder_that_cannot_be_written_stops_nothing(worker: Worker, tmp_path:
     shutil.rmtree(tmp_path)
     worker.works(0, [0.001])
     assert History(tmp_path).document(["cars"], now=at(0))["models"]["cars"]["slots"] == []
+
+
+@contextmanager
+def room_for(file: Path, more: int) -> Iterator[None]:
+    """No file can become more than so many bytes larger than this one is, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_cut_off_is_written_when_there_is_room_again(worker: Worker, tmp_path: Path) -> None:
+    early = History(tmp_path)
+    worker.works(0, [0.001])
+    (file,) = tmp_path.glob("live_*.jsonl")
+    with room_for(file, 10):
+        worker.works(1, [0.001])
+        worker.works(2, [0.001])
+        assert early.document(["cars"], now=at(2))["models"]["cars"]["slots"] == slots_of(0)
+    assert not file.read_bytes().endswith(b"\n"), "half a line"
+    worker.works(3, [0.001])
+    worker.works(4, [0.001])
+    for history in (early, History(tmp_path)):
+        assert history.document(["cars"], now=at(4))["models"]["cars"]["slots"] == slots_of(0, 1, 2, 3, 4)
+
+
+def test_a_line_that_is_spoilt_takes_no_other_with_it(worker: Worker, tmp_path: Path) -> None:
+    worker.works(0, [0.001])
+    (file,) = tmp_path.glob("live_*.jsonl")
+    file.write_bytes(file.read_bytes() + b'{"slot": 7, "mo')
+    worker.works(1, [0.001])
+    worker.works(2, [0.001])
+    assert History(tmp_path).document(["cars"], now=at(2))["models"]["cars"]["slots"] == slots_of(0, 2)
 
 
 @pytest.mark.parametrize("jump", [1800, -1800])
