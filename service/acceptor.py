@@ -19,8 +19,10 @@ from service.shares import Alone, Shares
 
 logger = logging.getLogger(__name__)
 
-# How long a connection is left to the others, who take it at once where they can. Seconds.
-_PATIENCE_S = 0.005
+# A connection is left to the others, who take it at once where they can, for the sum of these; after each it is their
+# turn no more if they have as many. At first in each turn of the loop, so that those who come together go in turns and
+# quickly; then with a timer's pauses, so that a worker that is stuck costs the others no CPU. Seconds.
+_LOOKS_S = (0.0, 0.0, 0.0, 0.0, 0.001, 0.001, 0.001, 0.002)
 # Connections taken in one turn of the event loop. One a turn, as libuv takes them, lets the last of 256 clients that
 # come together wait for more than a second while those before it are answered.
 _AT_ONCE = 64
@@ -67,7 +69,10 @@ class Acceptor:
     ) -> None:
         self._listening, self._shares, self._connections, self._connect = listening, shares, connections, connect
         self._loop = asyncio.get_running_loop()
-        self._patience: asyncio.TimerHandle | None = None
+        # Until it ends, nobody is accepted.
+        self._pause: asyncio.TimerHandle | None = None
+        self._looks = iter(_LOOKS_S)
+        self._insists = 1
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
         connections.changed = self._count
@@ -81,17 +86,33 @@ class Acceptor:
     def _on_readable(self) -> None:
         for _ in range(_AT_ONCE):
             if self._shares.ahead():
-                # Called again in each turn of the loop, until another worker has taken it.
-                if self._patience is None:
-                    self._patience = self._loop.call_later(_PATIENCE_S, self._insist)
+                self._loop.remove_reader(self._listening)
+                self._look_later()
                 return
             if not self._accept():
                 return
 
+    def _look_later(self) -> None:
+        self._looks = iter(_LOOKS_S)
+        self._pause = self._loop.call_later(next(self._looks), self._look)
+
+    def _look(self) -> None:
+        """See whether another worker has taken what was left to it; at last, take it all the same."""
+        self._pause = None
+        if not self._shares.ahead():
+            self._go_on()
+        elif (seconds := next(self._looks, None)) is not None:
+            self._pause = self._loop.call_later(seconds, self._look)
+        else:
+            self._insist()
+
     def _insist(self) -> None:
-        self._patience = None
-        if not self._closed:
-            self._accept()
+        # Few at first: the others may only be slow. Twice as many each time that they have taken none meanwhile.
+        if all(self._accept() for _ in range(self._insists)):
+            self._insists = min(2 * self._insists, _AT_ONCE)
+            self._look_later()
+        elif self._pause is None:
+            self._go_on()
 
     def _accept(self) -> bool:
         """Take one connection; whether there was one."""
@@ -102,7 +123,7 @@ class Acceptor:
         except OSError:
             logger.exception("no connection can be accepted; next try in %g s", _RETRY_S)
             self._loop.remove_reader(self._listening)
-            self._loop.call_later(_RETRY_S, self._go_on)
+            self._pause = self._loop.call_later(_RETRY_S, self._go_on)
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -112,8 +133,8 @@ class Acceptor:
         return True
 
     def _go_on(self) -> None:
-        if not self._closed:
-            self._loop.add_reader(self._listening, self._on_readable)
+        self._pause, self._insists = None, 1
+        self._loop.add_reader(self._listening, self._on_readable)
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
@@ -136,6 +157,8 @@ class Acceptor:
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._listening)
+            if self._pause is not None:
+                self._pause.cancel()
             self._listening.close()
             self._shares.close()
 

@@ -11,7 +11,7 @@ import pytest
 from httpx import AsyncClient
 from uvicorn import Config, Server
 
-from service.acceptor import Acceptor, Connections, spread_connections
+from service.acceptor import _LOOKS_S, Acceptor, Connections, spread_connections
 from service.shares import Shares
 from tests.service.test_loader import until
 
@@ -21,13 +21,14 @@ class FakeShares:
 
     def __init__(self) -> None:
         self.others_have_fewer = False
+        self.first: list[bool] = []
         self.asked = 0
         self.connections = -1
         self.closed = False
 
     def ahead(self) -> bool:
         self.asked += 1
-        return self.others_have_fewer
+        return self.first.pop(0) if self.first else self.others_have_fewer
 
     def set(self, connections: int) -> None:
         self.connections = connections
@@ -102,6 +103,34 @@ async def test_a_connection_that_nobody_takes_is_accepted_all_the_same(worker: W
     with worker.client():
         await until(lambda: worker.accepted)
     assert worker.shares.asked
+
+
+async def test_where_another_worker_is_stuck_its_connections_are_taken_soon_and_the_loop_does_not_spin(
+    worker: Worker,
+) -> None:
+    worker.shares.others_have_fewer = True
+    with ExitStack() as stack:
+        clients = [stack.enter_context(worker.client()) for _ in range(20)]
+        await until(lambda: len(worker.accepted) == len(clients))
+    # Once a client, and it is asked some times for each: hundreds of times.
+    assert worker.shares.asked < 60
+
+
+async def test_a_connection_is_taken_as_soon_as_the_others_have_as_many(worker: Worker) -> None:
+    worker.shares.first = [True]
+    with worker.client(), worker.client():
+        await until(lambda: len(worker.accepted) == 2)
+    assert worker.shares.asked <= 1 + len(_LOOKS_S) / 2, "with no patience lost"
+
+
+async def test_an_acceptor_that_is_closed_while_it_waits_for_others_wakes_up_no_more(worker: Worker) -> None:
+    worker.shares.others_have_fewer = True
+    with worker.client():
+        await until(lambda: worker.shares.asked)
+        worker.acceptor.close()
+        asked = worker.shares.asked
+        await asyncio.sleep(2 * sum(_LOOKS_S))
+    assert worker.shares.asked == asked
 
 
 async def test_a_connection_that_comes_to_nothing_does_not_count(worker: Worker) -> None:
