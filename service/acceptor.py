@@ -6,6 +6,7 @@ the next one to that, for a while: none is ever left alone because another worke
 """
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -26,7 +27,14 @@ _LOOKS_S = (0.0, 0.0, 0.0, 0.0, 0.001, 0.001, 0.001, 0.002)
 # Connections taken in one turn of the event loop. One a turn, as libuv takes them, lets the last of 256 clients that
 # come together wait for more than a second while those before it are answered.
 _AT_ONCE = 64
-# After an error such as too many open files; asyncio waits as long.
+# What accept(2) says of a connection that is lost already; the next one is there all the same.
+_OF_ONE_CLIENT = frozenset(
+    {
+        *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT),
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+    }
+)
+# After another error, such as too many open files; asyncio waits as long.
 _RETRY_S = 1.0
 
 
@@ -118,9 +126,11 @@ class Acceptor:
         """Take one connection; whether there was one."""
         try:
             connection, _ = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+        except (BlockingIOError, InterruptedError):
             return False  # There are no more, or another worker was faster.
-        except OSError:
+        except OSError as error:
+            if error.errno in _OF_ONE_CLIENT:
+                return True
             logger.exception("no connection can be accepted; next try in %g s", _RETRY_S)
             self._loop.remove_reader(self._listening)
             self._pause = self._loop.call_later(_RETRY_S, self._go_on)

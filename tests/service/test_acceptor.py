@@ -1,6 +1,8 @@
 """A worker that has more connections than another leaves the next one to that, but not for ever."""
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ import pytest
 from httpx import AsyncClient
 from uvicorn import Config, Server
 
+from service import acceptor
 from service.acceptor import _LOOKS_S, Acceptor, Connections, spread_connections
 from service.shares import Shares
 from tests.service.test_loader import until
@@ -40,8 +43,8 @@ class FakeShares:
 class Worker:
     """An acceptor and what it did."""
 
-    def __init__(self) -> None:
-        self.listening = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, listening: socket.socket | None = None) -> None:
+        self.listening = listening or socket.create_server(("127.0.0.1", 0))
         self.listening.setblocking(False)
         self.shares, self.connections = FakeShares(), Connections()
         self.accepted: list[socket.socket] = []
@@ -57,14 +60,17 @@ class Worker:
     def client(self) -> socket.socket:
         return socket.create_connection(self.listening.getsockname())
 
+    def close(self) -> None:
+        self.acceptor.close()
+        for connection in self.accepted:
+            connection.close()
+
 
 @pytest.fixture
 async def worker() -> AsyncIterator[Worker]:
     found = Worker()
     yield found
-    found.acceptor.close()
-    for connection in found.accepted:
-        connection.close()
+    found.close()
 
 
 async def test_a_worker_that_is_not_ahead_accepts_and_counts_what_it_has(worker: Worker) -> None:
@@ -131,6 +137,45 @@ async def test_an_acceptor_that_is_closed_while_it_waits_for_others_wakes_up_no_
         asked = worker.shares.asked
         await asyncio.sleep(2 * sum(_LOOKS_S))
     assert worker.shares.asked == asked
+
+
+class Failing(socket.socket):
+    """A listening socket that fails as often as it is told, and then accepts."""
+
+    def __init__(self, *errors: int) -> None:
+        super().__init__()
+        self.errors = list(errors)
+        self.bind(("127.0.0.1", 0))
+        self.listen()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+async def test_the_error_of_one_client_holds_up_no_other() -> None:
+    worker = Worker(Failing(errno.EPROTO, errno.ECONNABORTED, errno.EHOSTUNREACH))
+    with worker.client():
+        turns = 0
+        while worker.shares.connections < 1:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < 10
+        await until(lambda: worker.accepted)
+    worker.close()
+
+
+async def test_where_no_descriptor_is_left_that_is_said_and_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(acceptor, "_RETRY_S", 0.05)
+    worker = Worker(Failing(errno.EMFILE, errno.EMFILE))
+    with worker.client():
+        await until(lambda: worker.accepted)
+    worker.close()
+    assert [record.message for record in caplog.records] == ["no connection can be accepted; next try in 0.05 s"] * 2
 
 
 async def test_a_connection_that_comes_to_nothing_does_not_count(worker: Worker) -> None:
