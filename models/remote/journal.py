@@ -61,11 +61,18 @@ class RemoteJournal:
         return parse_document(stored.data), stored.tag
 
     def _require_beginning(self) -> None:
-        if any(not _is_of_no_revision(key) for key in self._objects.keys(CHANGES)):
-            raise BundleError(
-                f"{ALIASES} is gone from {self._objects.name}, though {CHANGES} says that there was one. Restore it "
-                f"from the bucket's older versions or a backup; or move {CHANGES} away too, to begin anew."
-            )
+        """Go on only where there never was a document: an empty folder may be a volume that is not mounted."""
+        if self._copy.stamp() is not None and self._copied() != Aliases():
+            known = "the copy on this machine"
+        elif any(not _is_of_no_revision(key) for key in self._objects.keys(CHANGES)):
+            known = CHANGES
+        else:
+            return
+        raise BundleError(
+            f"{ALIASES} is gone from {self._objects.name}, though {known} says that there was one. Mount the volume, "
+            f"or restore it from the bucket's older versions or a backup. To begin anew, move {CHANGES} away, and "
+            f"copies/*/{ALIASES} under SERVING_HOME on each machine."
+        )
 
     def followed(self) -> Aliases:
         """The copy; an empty document where there is none yet."""
@@ -150,9 +157,10 @@ class RemoteJournal:
             StoreError: It cannot be read or written.
         """
         with disk_errors("the copy of the store cannot be written"), self._alone():
+            # Before anything is written there: the place may be lost.
+            document, self._tag = self._read()
             self._require_conditions()
             shutil.rmtree(self.staging, ignore_errors=True)
-            document, self._tag = self._read()
             if document.last is not None:
                 self.note(document.last)
             try:

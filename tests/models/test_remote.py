@@ -1,5 +1,6 @@
 """A store that lies elsewhere: nothing half-published is seen, no change is lost, every copy is verified."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -341,6 +342,26 @@ def test_a_damaged_document_stops_changes_and_the_copy_stays(machine: Machine, p
         with pytest.raises(BundleError, match="is gone"):
             use()
     assert replica.followed().target("cars") is not None
+
+
+@pytest.mark.parametrize("copy", ["whole", "damaged"])
+def test_a_place_that_is_empty_all_at_once_is_lost_and_no_new_beginning(
+    machine: Machine, pair: tuple[Bundle, Bundle], place: Folder, shipped: Path, tmp_path: Path, copy: str
+) -> None:
+    replica = machine("replica")
+    published(machine("publisher"), pair[0])
+    replica.refresh()
+    if copy == "damaged":
+        (replica.home / ALIASES).write_text("rot")
+    before = (replica.home / ALIASES).read_bytes()
+    shutil.rmtree(tmp_path / "elsewhere")
+    for use in (replica.refresh, replica.aliases, lambda: replica.seed(shipped)):
+        with pytest.raises(BundleError, match=r"is gone .* the copy on this machine says that there was one"):
+            use()
+    assert (replica.home / ALIASES).read_bytes() == before
+    assert place.keys("") == []
+    (replica.home / ALIASES).unlink()
+    assert len(replica.seed(shipped).added) == 3, "as the error says"
 
 
 def test_a_change_whose_line_a_crash_kept_from_the_log_is_logged_by_the_next_one(
