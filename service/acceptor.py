@@ -65,7 +65,7 @@ class Acceptor:
         listening: Non-blocking.
         shares: What each worker has.
         connections: What this one has.
-        connect: Makes an accepted socket one of them.
+        connect: Makes an accepted socket one of them, and gives its protocol.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Acceptor:
         listening: socket.socket,
         shares: Shares | Alone,
         connections: Connections,
-        connect: Callable[[socket.socket], Awaitable[object]],
+        connect: Callable[[socket.socket], Awaitable[Any]],
     ) -> None:
         self._listening, self._shares, self._connections, self._connect = listening, shares, connections, connect
         self._loop = asyncio.get_running_loop()
@@ -148,7 +148,10 @@ class Acceptor:
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            await self._connect(connection)
+            protocol = await self._connect(connection)
+            if self._closed:
+                # The server, which stops, did not know of it when it told the others.
+                protocol.shutdown()
         except Exception as error:
             # Such as a TLS handshake that fails.
             logger.debug("a connection came to nothing: %s", error)
@@ -198,8 +201,9 @@ async def _take_over(server: Server, connections: Connections, path: Path, worke
             config=config, server_state=server.server_state, app_state=server.lifespan.state
         )
 
-    async def connect(connection: socket.socket) -> None:
-        await loop.connect_accepted_socket(make_protocol, connection, ssl=config.ssl)
+    async def connect(connection: socket.socket) -> asyncio.Protocol:
+        _, protocol = await loop.connect_accepted_socket(make_protocol, connection, ssl=config.ssl)
+        return protocol
 
     (given,) = server.servers
     try:

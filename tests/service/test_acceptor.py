@@ -48,14 +48,22 @@ class Worker:
         self.listening.setblocking(False)
         self.shares, self.connections = FakeShares(), Connections()
         self.accepted: list[socket.socket] = []
-        self.fails = False
+        self.fails, self.told = False, 0
+        self.connects = asyncio.Event()
+        self.connects.set()
         self.acceptor = Acceptor(self.listening, cast(Shares, self.shares), self.connections, self.connect)
 
-    async def connect(self, connection: socket.socket) -> None:
+    async def connect(self, connection: socket.socket) -> "Worker":
+        await self.connects.wait()
         if self.fails:
             raise ConnectionResetError
         self.accepted.append(connection)
         self.connections.add(connection)
+        return self
+
+    def shutdown(self) -> None:
+        """What uvicorn tells each connection when it stops."""
+        self.told += 1
 
     def client(self) -> socket.socket:
         return socket.create_connection(self.listening.getsockname())
@@ -194,6 +202,17 @@ async def test_a_closed_acceptor_accepts_nothing_and_gives_its_share_back(worker
         socket.create_connection(address)
     worker.connections.add(object())
     assert worker.shares.connections == 0, "the share is another's now"
+
+
+async def test_a_connection_that_is_made_while_the_server_stops_is_told_of_that(worker: Worker) -> None:
+    worker.connects.clear()
+    with worker.client():
+        await until(lambda: worker.shares.connections == 1)
+        worker.acceptor.close()
+        worker.connects.set()
+        await until(lambda: worker.accepted)
+    await until(lambda: worker.told)
+    assert worker.told == 1
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
