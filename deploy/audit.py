@@ -84,8 +84,16 @@ def read_accepted(text: str) -> dict[str, str]:
     return dict(accepted)
 
 
-def judge(reports: Mapping[str, Report], accepted: Mapping[str, str]) -> tuple[list[str], bool]:
-    """What to say of the locks' reports, and whether all is well: whatever is known is accepted, for a reason."""
+def judge(
+    reports: Mapping[str, Report], accepted: Mapping[str, str], silent: Mapping[str, str]
+) -> tuple[list[str], bool]:
+    """What to say of the locks, and whether all is well: whatever is known is accepted, for a reason.
+
+    Args:
+        reports: By lock.
+        accepted: Id -> why it is accepted.
+        silent: Lock -> why nothing is known of it.
+    """
     lines, well, met = [], True, set()
     for lock, report in reports.items():
         missed = f", {len(report.skipped)} not found there: {', '.join(report.skipped)}" if report.skipped else ""
@@ -96,7 +104,10 @@ def judge(reports: Mapping[str, Report], accepted: Mapping[str, str]) -> tuple[l
             well &= reason is not None
             fixed = f"fixed in {', '.join(finding.fixed)}" if finding.fixed else "no fix yet"
             lines.append(f"  {finding.package}: {finding.id}, {fixed}" + (f"; accepted: {reason}" if reason else ""))
-    lines += [f"{name} is in {ACCEPTED.name} and found nowhere any more: take it out" for name in accepted.keys() - met]
+    lines += [f"{lock}: NOT AUDITED ({why})" for lock, why in silent.items()]
+    if not silent:
+        vain = accepted.keys() - met
+        lines += [f"{name} is in {ACCEPTED.name} and found nowhere any more: take it out" for name in vain]
     if not well:
         lines.append(f"Lock a fixed version (make lock), or say in requirements/{ACCEPTED.name} why not.")
     return lines, well
@@ -106,6 +117,7 @@ def audit(lock: str) -> Report:
     """Ask about the packages of ``requirements/{lock}.txt``.
 
     Raises:
+        FileNotFoundError: There is no pip-audit.
         OSError: There is no answer.
     """
     command = [
@@ -123,16 +135,25 @@ def audit(lock: str) -> Report:
 
 
 def main(locks: Iterable[str]) -> int:
-    """Exit status 1 where something is known that is not accepted; 0 otherwise, also where nobody can be asked."""
+    """Exit status 1 where something is known that is not accepted, or without pip-audit; else 0, asked or not."""
+    reports, silent = dict[str, Report](), dict[str, str]()
+    trouble = "it knows none of the most common packages"
     try:
-        reports = {lock: audit(lock) for lock in locks} if audit(_PROBE).audited else {}
-        trouble = "it knows none of the most common packages"
+        asked = tuple(locks) if audit(_PROBE).audited else ()
+    except FileNotFoundError:
+        print("audit: there is no pip-audit beside this Python: install requirements/test.txt")
+        return 1
     except OSError as error:
-        reports, trouble = {}, str(error)
+        asked, trouble = (), str(error)
+    for lock in asked:
+        try:
+            reports[lock] = audit(lock)
+        except OSError as error:
+            silent[lock] = trouble = str(error)
     if not reports:
         print(f"audit: SKIPPED, nothing was audited: the database of vulnerabilities cannot be asked ({trouble})")
         return 0
-    lines, well = judge(reports, read_accepted(ACCEPTED.read_text(encoding="utf-8")))
+    lines, well = judge(reports, read_accepted(ACCEPTED.read_text(encoding="utf-8")), silent)
     print("\n".join(lines))
     return 0 if well else 1
 

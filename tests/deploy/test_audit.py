@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ def test_what_the_database_says_is_read() -> None:
 
 
 def test_a_finding_fails_and_says_where_it_is_fixed() -> None:
-    lines, well = audit.judge({"serve": Report(2, (), (KNOWN, KNOWN))}, {})
+    lines, well = audit.judge({"serve": Report(2, (), (KNOWN, KNOWN))}, {}, {})
     assert not well
     assert lines[:2] == ["serve: 2 packages audited", "  pillow 12.0.0: PYSEC-1, fixed in 13.0.0"]
     assert "make lock" in lines[-1]
@@ -38,16 +40,19 @@ def test_a_finding_fails_and_says_where_it_is_fixed() -> None:
 
 @pytest.mark.parametrize("name", ["PYSEC-1", "CVE-1"])
 def test_a_finding_is_accepted_by_any_of_its_names_with_a_reason(name: str) -> None:
-    lines, well = audit.judge({"serve": Report(2, (), (KNOWN,))}, {name: "never opened here"})
+    lines, well = audit.judge({"serve": Report(2, (), (KNOWN,))}, {name: "never opened here"}, {})
     assert well
     assert lines[-1].endswith("accepted: never opened here")
 
 
 def test_what_was_not_looked_up_and_what_is_accepted_in_vain_are_named() -> None:
-    lines, well = audit.judge({"gpu": Report(1, ("torch", "mine"), ())}, {"CVE-2": "old"})
+    reports = {"gpu": Report(1, ("torch", "mine"), ())}
+    lines, well = audit.judge(reports, {"CVE-2": "old"}, {})
     assert well
     assert lines[0] == "gpu: 1 packages audited, 2 not found there: torch, mine"
     assert lines[1].startswith("CVE-2 is in accepted-findings.toml and found nowhere any more")
+    lines, _ = audit.judge(reports, {"CVE-2": "old"}, {"serve": "no answer"})
+    assert lines[1:] == ["serve: NOT AUDITED (no answer)"], "what is accepted may be there"
 
 
 def test_what_is_accepted_has_a_reason() -> None:
@@ -88,3 +93,25 @@ def test_every_lock_is_asked_about_without_installing_anything(
     assert all({"--require-hashes", "--disable-pip"} <= set(command) for command in asked)
     assert [command[-1].rpartition("/")[2] for command in asked[1:]] == [f"{lock}.txt" for lock in audit.LOCKS]
     assert capsys.readouterr().out.count("PYSEC-1") == len(audit.LOCKS)
+
+
+def test_a_lock_that_could_not_be_asked_about_hides_nothing_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: list[str], **_: Any) -> Any:
+        output = "" if command[-1].endswith("container.txt") else answer(SETUPTOOLS, PILLOW)
+        return subprocess.CompletedProcess(command, 1, output, "Failed to resolve the host")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main(audit.LOCKS) == 1
+    said = capsys.readouterr().out
+    assert said.count("PYSEC-1") == len(audit.LOCKS) - 1
+    assert "container: NOT AUDITED (Failed to resolve the host)" in said
+
+
+def test_without_the_tool_the_audit_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert audit.main(audit.LOCKS) == 1
+    assert "no pip-audit" in capsys.readouterr().out
