@@ -202,7 +202,9 @@ class RemoteJournal:
         # It is made now, and the document carries it: the next change logs it first.
         with contextlib.suppress(StoreError):
             self.note(change)
-        self._put(document)
+        # Where the disk here is full: the next look brings the copy.
+        with contextlib.suppress(OSError):
+            self._put(document)
         return document
 
     def _made(self, document: Aliases) -> str:

@@ -146,7 +146,8 @@ class RemoteVersions:
     def take_away(self, name: str, version: str) -> None:
         """Remove a version there, and its copy here; other machines' copies go when they tidy up."""
         self._objects.delete(_key(name, version))
-        with self._fetching(name, version) as staging:
+        # It is done; what of the copy cannot be removed is tidied up later.
+        with contextlib.suppress(OSError), self._fetching(name, version) as staging:
             self._remove(name, version, staging)
 
     def tidy(self, document: Aliases) -> list[str]:

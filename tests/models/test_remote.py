@@ -1,5 +1,6 @@
 """A store that lies elsewhere: nothing half-published is seen, no change is lost, every copy is verified."""
 
+import errno
 import shutil
 import threading
 from collections.abc import Callable
@@ -13,12 +14,13 @@ from models.aliases import Aliases, Target, Traffic
 from models.archive import write_archive
 from models.bundle import KERAS, MANIFEST, Bundle
 from models.errors import BundleError, ConflictError, OvertakenError, StoreError, UnknownModelError
-from models.journal import ALIASES
+from models.journal import ALIASES, Journal
 from models.remote.address import Address
 from models.remote.folder import Folder
 from models.remote.journal import CHANGES
 from models.remote.objects import Stored
 from models.remote.store import RemoteStore, store_at
+from models.versions import Versions
 from tests.conftest import MakeBundle
 
 Machine = Callable[[str], RemoteStore]
@@ -187,6 +189,26 @@ def test_a_write_whose_answer_got_lost_is_no_failure(tmp_path: Path, pair: tuple
     store = RemoteStore(Mute(tmp_path / "elsewhere"), tmp_path / "publisher")
     published(store, pair[0])
     assert store.aliases().revision == 1
+
+
+def test_a_change_that_was_made_is_no_failure_though_the_disk_here_is_full(
+    machine: Machine, pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = machine("one")
+    first, second = published(store, pair[0]), published(store, pair[1])
+    monkeypatch.setattr(Journal, "put", no_room)
+    monkeypatch.setattr(Versions, "take_away", no_room)
+    changed = store.rollback("cars")
+    assert (changed.revision, changed.target("cars")) == (3, Target(version=first, digest=pair[0].manifest.digest))
+    assert store.aliases() == changed
+    store.delete("cars", second)
+    assert store.versions("cars") == [first]
+    monkeypatch.undo()
+    store.refresh()
+    assert store.followed() == store.aliases()
 
 
 def test_a_place_that_ignores_conditions_is_refused_before_anything_is_written(
