@@ -161,8 +161,6 @@ class RemoteJournal:
             document, self._tag = self._read()
             self._require_conditions()
             shutil.rmtree(self.staging, ignore_errors=True)
-            if document.last is not None:
-                self.note(document.last)
             try:
                 yield document
             finally:
@@ -187,6 +185,9 @@ class RemoteJournal:
             OvertakenError: Another change came first; nothing was written.
             StoreError: It was not written, or nobody knows.
         """
+        if document.last is not None:
+            # Before it goes out of the document. So what is in neither place was not made: see `_made`.
+            self.note(document.last)
         document, change = document.revised(change)
         data = document.to_json()
         try:
@@ -196,9 +197,11 @@ class RemoteJournal:
                 self._tag = self._objects.create(ALIASES, data)
         except (OvertakenError, StoreError):
             # The answer may have been lost on its way, and the request sent again may have met itself.
-            self._tag = self._made(document)
-            if not self._tag:
+            made, tag = self._made(document, change)
+            if not made:
                 raise
+            # Where others changed it since, the old tag stays: what is written next is overtaken, and decided anew.
+            self._tag = tag or self._tag
         # It is made now, and the document carries it: the next change logs it first.
         with contextlib.suppress(StoreError):
             self.note(change)
@@ -207,16 +210,18 @@ class RemoteJournal:
             self._put(document)
         return document
 
-    def _made(self, document: Aliases) -> str:
-        """Tag of ``document`` if it is what lies there."""
+    def _made(self, document: Aliases, change: Change) -> tuple[bool, str]:
+        """Whether ``change`` made ``document``, and its tag if it is what lies there still."""
         try:
             there, tag = self._read()
+            if there == document:
+                return True, tag
+            return _key(change) in self._objects.keys(_key(change)), ""
         except (StoreError, BundleError):
             raise StoreError(
                 f"{self._objects.name} did not answer to the change of the alias document, and cannot be asked "
                 "whether it was made. Look before trying again: keras-serving models history."
             ) from None
-        return tag if there == document else ""
 
     def _require_conditions(self) -> None:
         """Find out, once, whether the place refuses what a condition forbids.

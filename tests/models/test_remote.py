@@ -191,6 +191,48 @@ def test_a_write_whose_answer_got_lost_is_no_failure(tmp_path: Path, pair: tuple
     assert store.aliases().revision == 1
 
 
+def test_a_change_whose_answer_got_lost_before_another_one_came_is_made_once(
+    tmp_path: Path, machine: Machine, pair: tuple[Bundle, Bundle], bundle_of: MakeBundle
+) -> None:
+    class Mute(Folder):
+        def replace(self, key: str, data: bytes, tag: str) -> str:
+            tag = super().replace(key, data, tag)
+            if key == ALIASES and not others:
+                others.append(machine("other").set_alias("cars", versions[0], "label").revision)
+                raise OvertakenError("the request was sent again, and met itself")
+            return tag
+
+    third = bundle_of(seed=2, created=datetime(2026, 3, 1, tzinfo=UTC))
+    versions = [published(machine("publisher"), bundle) for bundle in (*pair, third)]
+    others: list[int] = []
+    store = RemoteStore(Mute(tmp_path / "elsewhere"), tmp_path / "mute")
+    store.rollback("cars")
+    assert others == [5]
+    target = store.aliases().target("cars")
+    assert target is not None
+    assert target.version == versions[1]
+    made = [change.action for change in store.changes("cars") if change.revision > 3]
+    assert made == ["rollback", "label"]
+
+
+def test_what_is_pruned_is_all_in_the_log_though_a_line_was_kept_from_it(
+    tmp_path: Path, pair: tuple[Bundle, Bundle], bundle_of: MakeBundle
+) -> None:
+    class Flaky(Folder):
+        def create(self, key: str, data: bytes) -> str:
+            if key not in kept and b'"action":"delete"' in data:
+                kept.append(key)
+                raise StoreError("cut off")
+            return super().create(key, data)
+
+    kept: list[str] = []
+    store = RemoteStore(Flaky(tmp_path / "elsewhere"), tmp_path / "one")
+    for bundle in (*pair, bundle_of(seed=2, created=datetime(2026, 3, 1, tzinfo=UTC))):
+        store.add(bundle.path)
+    assert len(store.prune("cars", 1)) == 2
+    assert [change.revision for change in store.changes("cars") if change.action == "delete"] == [1, 2]
+
+
 def test_a_change_that_was_made_is_no_failure_though_the_disk_here_is_full(
     machine: Machine, pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
