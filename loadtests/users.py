@@ -12,7 +12,7 @@ from locust import FastHttpUser, User, tag, task
 from loadtests.expected import MANY, SINGLE, Case, cases
 from loadtests.formats import FORMATS, GRPC, NATIVE, OPENINFERENCE, TFSERVING
 from loadtests.shapes import Run, may_refuse
-from loadtests.verdict import REFUSED
+from loadtests.verdict import judge_refusal
 
 WEIGHTS = {SINGLE: 8, MANY: 1}
 """Rows of a request -> how often it is chosen, relative to the others of its user."""
@@ -79,7 +79,7 @@ class Golden:
         said = f"status {status}: {body[:200].decode(errors='replace')}"
         if status not in _REFUSALS or not self._may_be_refused():
             return case.name, said
-        return REFUSED, "" if retry_after else f"no Retry-After: {said}"
+        return judge_refusal(case.name, said, retry_after=retry_after)
 
     def _may_be_refused(self) -> bool:
         options = self.environment.parsed_options

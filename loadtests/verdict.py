@@ -67,6 +67,17 @@ class Figures:
         ]
 
 
+def judge_refusal(name: str, said: str, *, retry_after: bool) -> tuple[str, str]:
+    """Name in the statistics of a refusal that was allowed, and why it is a failure all the same, else empty.
+
+    Args:
+        name: Of the request.
+        said: Its status and body.
+        retry_after: Whether it says when to come again; else nobody who is overloaded said it, but one who is gone.
+    """
+    return (REFUSED, "") if retry_after else (name, f"no Retry-After: {said}")
+
+
 def figures(stats: Any, exceptions: int, versions: Mapping[str, Mapping[str, int]]) -> Figures:
     """From locust's statistics.
 
@@ -83,7 +94,7 @@ def figures(stats: Any, exceptions: int, versions: Mapping[str, Mapping[str, int
     seconds = (stats.last_request_timestamp or 0.0) - stats.start_time
     return Figures(
         answered=answered,
-        failed=sum(entry.num_failures for entry in entries),
+        failed=sum(entry.num_failures for entry in stats.entries.values()),
         refused=stats.total.num_requests - answered,
         p99_ms=_percentile(times, 0.99),
         requests_per_s=answered / seconds if seconds > 0 else 0.0,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loadtests.tally import Tally
-from loadtests.verdict import REFUSED, Figures, Limits, broken, figures
+from loadtests.verdict import REFUSED, Figures, Limits, broken, figures, judge_refusal
 
 GOOD = Figures(1000, 0, 0, 20.0, 500.0, 0, {"cars": {"1": 600, "2": 400}, "dnn": {"1": 10}})
 LIMITS = Limits(0.0, 100.0, 200.0, "steady")
@@ -70,6 +70,18 @@ def test_refusals_count_neither_as_answers_nor_in_the_latency() -> None:
     assert (found.answered, found.failed, found.refused) == (100, 1, 900)
     assert found.requests_per_s == 10.0
     assert found.p99_ms == 10.0
+
+
+def test_a_refusal_without_a_time_to_come_again_is_a_failure_even_in_an_overload() -> None:
+    assert judge_refusal("cars", "status 503: x", retry_after=True) == (REFUSED, "")
+    assert judge_refusal("cars", "UNAVAILABLE", retry_after=False) == ("cars", "no Retry-After: UNAVAILABLE")
+
+
+def test_a_failure_counts_wherever_it_is_counted() -> None:
+    entries = {"a": Entry("cars", {10: 5000}), "c": Entry(REFUSED, {1: 900}, num_failures=900)}
+    found = figures(Stats(entries), 0, {})
+    assert found.failed == 900
+    assert "failure ratio" in broken(found, replace(LIMITS, shape="overload"))[0]
 
 
 def test_without_any_request_there_is_nothing_to_divide_by() -> None:
