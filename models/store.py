@@ -62,8 +62,7 @@ class Store(StoreReader):
         name, version = bundle.manifest.name, bundle.manifest.version
         if self._versions.exists(name, version):
             try:
-                present = self.open(name, version)
-                present.verify()
+                present = self._versions.afresh(name, version)
             except BundleError:
                 # Damaged, so no alias can serve it.
                 self._versions.take_away(name, version)

@@ -70,15 +70,19 @@ class Versions:
             )
         return bundle
 
+    def afresh(self, name: str, version: str) -> Bundle:
+        """The bundle of one version, every file verified; see `open`."""
+        bundle = self.open(name, version)
+        bundle.verify()
+        return bundle
+
     def manifest(self, name: str, version: str) -> Manifest:
         """The manifest of one version, verified; see `open`."""
         return self.open(name, version).manifest
 
     def take(self, name: str, target: Target) -> Bundle:
-        """The bundle of one version, every file verified; see `open`."""
-        bundle = self.open(name, target.version)
-        bundle.verify()
-        return bundle
+        """The bundle of what an alias points to, every file verified; see `open`."""
+        return self.afresh(name, target.version)
 
     def exists(self, name: str, version: str) -> bool:
         """Whether there is a folder of that version, good or not."""
@@ -87,11 +91,9 @@ class Versions:
     def is_whole(self, name: str, version: str, digest: str) -> bool:
         """Whether that very bundle is there, every file of it unaltered."""
         try:
-            bundle = self.open(name, version)
-            bundle.verify()
+            return self.afresh(name, version).manifest.digest == digest
         except (BundleError, UnknownModelError):
             return False
-        return bundle.manifest.digest == digest
 
     def is_rewritten(self, bundle: Bundle) -> bool:
         """Whether the same model is there under the same version, with another card, plots or figures.

@@ -96,10 +96,23 @@ class RemoteVersions:
         self._fetch(name, target.version, target.digest)
         return self._copies.take(name, target)
 
+    def afresh(self, name: str, version: str) -> Bundle:
+        """The copy of what lies there now, every file verified; fetched where it is damaged or of another bundle.
+
+        Raises:
+            UnknownModelError: No such model or version.
+            BundleError: What lies there is incomplete or altered.
+            StoreError: It cannot be fetched.
+        """
+        self._fetch(name, version, self.there(name, version).digest)
+        return self._copies.open(name, version)
+
     def manifest(self, name: str, version: str) -> Manifest:
         """What a version says of itself, verified; nothing else of it is fetched. As `open`."""
-        if self._is_copied(name, version):
-            return self._copies.manifest(name, version)
+        return self._copies.manifest(name, version) if self._is_copied(name, version) else self.there(name, version)
+
+    def there(self, name: str, version: str) -> Manifest:
+        """What a version says of itself where it lies, whatever its copy says. As `afresh`."""
         self._require_names(name, version)
         try:
             with self._objects.stream(_key(name, version)) as (source, _):

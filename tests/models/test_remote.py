@@ -284,6 +284,32 @@ def _rewritten(bundle: Bundle) -> Bundle:
     return Bundle.open(bundle.path)
 
 
+def test_a_copy_that_went_bad_here_costs_the_fleet_nothing(
+    tmp_path: Path, pair: tuple[Bundle, Bundle], place: Folder
+) -> None:
+    class ReadOnly(Folder):
+        def upload(self, key: str, file: Path) -> None:
+            raise StoreError("cut off")
+
+    publisher = RemoteStore(place, tmp_path / "publisher")
+    version = published(publisher, pair[0])
+    (publisher.open("cars", version).path / KERAS).write_bytes(b"rot")
+    bundle = RemoteStore(ReadOnly(tmp_path / "elsewhere"), tmp_path / "publisher").add(pair[0].path)
+    assert bundle.read(KERAS) == pair[0].read(KERAS)
+    assert place.keys("models/") == [f"models/cars/{version}.tar"]
+
+
+def test_an_object_that_went_bad_is_published_anew_by_who_has_the_bundle(
+    machine: Machine, pair: tuple[Bundle, Bundle], tmp_path: Path
+) -> None:
+    version = published(machine("publisher"), pair[0])
+    (tmp_path / "elsewhere" / "models" / "cars" / f"{version}.tar").write_bytes(b"rot")
+    machine("other").add(pair[0].path)
+    target = machine("replica").aliases().target("cars")
+    assert target is not None
+    assert machine("replica").take("cars", target).read(KERAS) == pair[0].read(KERAS)
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "another", "empty"])
 def test_a_damaged_archive_is_refused_and_leaves_nothing_here(
     machine: Machine, pair: tuple[Bundle, Bundle], tmp_path: Path, damage: str
