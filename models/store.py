@@ -13,7 +13,7 @@ from models.aliases import CANDIDATE, PRODUCTION, Aliases, Canary, Target, Traff
 from models.archive import read_archive, write_archive
 from models.audit import Action, Change
 from models.bundle import Bundle
-from models.errors import BundleError, ConflictError, UnknownModelError
+from models.errors import BundleError, ConflictError, OvertakenError, UnknownModelError
 from models.journal import ALIASES, disk_errors
 from models.names import is_name
 from models.reading import StoreReader
@@ -253,13 +253,19 @@ class Store(StoreReader):
         """What a server does before it follows: `seed`."""
         return self.seed(pretrained)
 
-    @again
     def seed(self, pretrained: Path) -> Seeded:
         """Add the bundles in ``pretrained`` (one folder each); serve names that never had a production version.
 
         Several processes may call it at once: one does the work, the others wait and find it done.
+
+        Raises:
+            OvertakenError: Others changed the store again and again meanwhile.
         """
-        added: list[str] = []
+        return self._seed(pretrained, [])
+
+    @again
+    def _seed(self, pretrained: Path, added: list[str]) -> Seeded:
+        """Seed, once more perhaps: ``added`` is what was added before, too."""
         waiting: list[str] = []
         failed: dict[str, str] = {}
         with self._journal.locked() as before:
@@ -278,8 +284,10 @@ class Store(StoreReader):
                     target = document.target(name)
                     if target is None and not document.previous.get(name):
                         document = self._set_alias(document, bundle, PRODUCTION, "shipped", "the first version")
-                    elif copied and (target is None or target.version != version):
+                    elif f"{name}:{version}" in added and (target is None or target.version != version):
                         waiting.append(f"{name}:{version}")
+                except OvertakenError:
+                    raise
                 except (BundleError, ConflictError) as error:
                     failed[source.name] = str(error)
         return Seeded(tuple(added), tuple(waiting), failed)

@@ -500,6 +500,26 @@ def test_shipped_models_are_added_when_somebody_says_so(
     assert store.seed(shipped).added == ()
 
 
+def test_seeding_that_another_change_came_before_is_decided_anew(
+    tmp_path: Path, machine: Machine, shipped: Path, pair: tuple[Bundle, Bundle]
+) -> None:
+    class Overtaken(Folder):
+        def replace(self, key: str, data: bytes, tag: str) -> str:
+            if key == ALIASES and not others:
+                others.append(machine("other").set_alias("cars", version, "label").revision)
+            return super().replace(key, data, tag)
+
+    version = published(machine("publisher"), pair[1])
+    machine("publisher").remove_alias("cars", "production")
+    others: list[int] = []
+    seeded = RemoteStore(Overtaken(tmp_path / "elsewhere"), tmp_path / "job").seed(shipped)
+    assert others == [3]
+    assert seeded.failed == {}
+    assert {label.partition(":")[0] for label in seeded.added} == {"cars", "clothes", "heat"}
+    assert [label.partition(":")[0] for label in seeded.waiting] == ["cars"]
+    assert set(machine("replica").aliases().models) == {"cars", "clothes", "heat"}
+
+
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
