@@ -1,6 +1,5 @@
 """The page at ``/``: its files, fixed at the start, and the figures that it shows."""
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from models.store import CANDIDATE
 from service.errors import NoRouteError
 from service.live import History
 from service.loader import Loader
+from service.patience import patiently
 from service.replies import json_response
 from service.runtime import Runtime
 
@@ -63,7 +63,6 @@ def page_routes(runtime: Runtime) -> list[Route]:
     """The routes of the page."""
     files = read_files()
     history = History(runtime.live.directory)
-    reading = asyncio.Lock()
     needs_key = bool(runtime.settings.api_keys)
 
     async def page(request: Request) -> Response:
@@ -80,8 +79,8 @@ def page_routes(runtime: Runtime) -> list[Route]:
         since = request.query_params.get("since", "")
         first = int(since) if since.isascii() and since.isdigit() and len(since) < 16 else 0
         names = sorted(runtime.loader.served)
-        async with reading:
-            document = await asyncio.to_thread(history.document, names, first)
+        async with patiently():
+            document = await runtime.beside(history.document, names, first)
         for name, model in document["models"].items():
             model.update(versions(runtime.loader, name))
         return json_response(document | {"needs_key": needs_key}, headers={"cache-control": "no-store"})

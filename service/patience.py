@@ -1,9 +1,12 @@
 """A volume that does not answer is told of, and waited for."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import TypeVar
+
+from service.errors import NotReadyError
 
 Read = TypeVar("Read")
 
@@ -24,3 +27,18 @@ async def read_patiently(thread: Executor, what: Callable[[], Read], on_silence:
     if not done:
         on_silence()
     return await reading
+
+
+@asynccontextmanager
+async def patiently() -> AsyncIterator[None]:
+    """For somebody who waits for what is read or written in here by a thread: no longer than `PATIENCE_S`.
+
+    Raises:
+        NotReadyError: It takes longer.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            yield
+    except TimeoutError:
+        reason = f"The workers' files have not answered for {PATIENCE_S:g} s. Check the volume of SERVING_HOME."
+        raise NotReadyError(reason, PATIENCE_S) from None

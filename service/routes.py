@@ -1,6 +1,5 @@
 """Every route of ours but the predictions: health, metrics, what is served, and the documentation."""
 
-import asyncio
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +18,7 @@ from service.loader import Loader
 from service.openapi import openapi_document
 from service.openinference_routes import openinference_route, openinference_routes
 from service.pages import FILE_ROUTE, LIVE_ROUTE, page_routes
+from service.patience import patiently
 from service.prepared import PREPARED_ROUTE, prepared_route
 from service.protocols.native import media_types
 from service.replies import json_response
@@ -193,7 +193,8 @@ def build_routes(runtime: Runtime) -> Starlette:
         runtime.measure()
         # Here, where requests record too.
         runtime.metrics.flush()
-        body, content_type = await runtime.beside(runtime.metrics.expose)
+        async with patiently():
+            body, content_type = await runtime.beside(runtime.metrics.expose)
         return Response(body, headers={"content-type": content_type})
 
     def models(_: Request) -> Response:
@@ -219,13 +220,16 @@ def build_routes(runtime: Runtime) -> Starlette:
         name = request.path_params["model"]
         loader.find(name)
         runtime.measure()
-        return json_response(await asyncio.to_thread(comparison, runtime, name))
+        async with patiently():
+            document = await runtime.beside(comparison, runtime, name)
+        return json_response(document)
 
     async def drift(request: Request) -> Response:
         name = request.path_params["model"]
         loader.find(name)
-        await runtime.drift.turn()
-        levels = await runtime.beside(runtime.metrics.drift_state.everywhere)
+        async with patiently():
+            await runtime.drift.turn()
+            levels = await runtime.beside(runtime.metrics.drift_state.everywhere)
         worker = Worker(int(runtime.vitals.worker), runtime.settings.workers, levels)
         return json_response(drift_document(name, loader.named(name), worker))
 

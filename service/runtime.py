@@ -11,12 +11,14 @@ from typing import TypeVar
 from models.remote.store import RemoteStore, store_at
 from service.capture import Capture
 from service.drift_watch import DriftWatch
+from service.errors import NotReadyError
 from service.feedback import FeedbackDesk
 from service.follower import Follower
 from service.live import LiveRecorder, directory_of_workers
 from service.loader import Loader
 from service.metrics import Metrics
 from service.observer import Observer
+from service.patience import patiently
 from service.settings import Settings
 from service.vitals import Gpus, Vitals
 
@@ -110,10 +112,14 @@ class Runtime:
             self._flusher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
-        self._watching.shutdown(wait=False)
         self.measure()
         self.metrics.flush()
-        self.metrics.save()
+        try:
+            async with patiently():
+                await self.beside(self.metrics.save)
+        except NotReadyError as error:
+            logger.warning("the last metrics may be lost: %s", error)
+        self._watching.shutdown(wait=False, cancel_futures=True)
         if self.observer is not None:
             await asyncio.to_thread(self.observer.close)
 

@@ -229,3 +229,50 @@ def test_a_path_belongs_to_one_route_of_ours_or_to_none(path: str, route: str | 
 )
 def test_bentomls_routes_have_a_name_for_the_metrics(path: str, route: str | None) -> None:
     assert bentoml_route(path) == route
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/models/cars/drift", "/models/cars/compare", "/live.json"])
+async def test_where_the_volume_hangs_what_is_read_from_it_is_503_and_says_so(
+    path: str, runtime: Runtime, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, answers = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        answers.wait(20)
+
+    hanging = asyncio.create_task(runtime.beside(hang))
+    await asyncio.to_thread(hangs.wait, 20)
+    monkeypatch.setattr("service.patience.PATIENCE_S", 0.05)
+    try:
+        answer = await client("GET", path)
+    finally:
+        answers.set()
+    assert answer.status == 503
+    assert "have not answered for 0.05 s. Check the volume" in answer.json["detail"]
+    assert answer.headers["retry-after"] == "1"
+    await hanging
+    monkeypatch.undo()
+    assert (await client("GET", path)).status == 200
+
+
+async def test_a_volume_that_hangs_does_not_hold_up_the_stop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, thawed_garbage: None
+) -> None:
+    answers, threads = threading.Event(), list[threading.Thread]()
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        answers.wait(20)
+
+    runtime = Runtime.create(settings)
+    monkeypatch.setattr("service.patience.PATIENCE_S", 0.05)
+    monkeypatch.setattr(runtime.metrics, "save", hang)
+    runtime.start()
+    try:
+        await runtime.close()
+    finally:
+        answers.set()
+    assert threads
+    assert threading.current_thread() not in threads
+    assert "the last metrics may be lost" in caplog.text
