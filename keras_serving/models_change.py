@@ -38,7 +38,7 @@ def switch(store: Store, name: str, version: str, *, alias: str, expect: str | N
         ConflictError: The alias moved meanwhile, or points to something other than ``expect``.
     """
     before = store.aliases().target(name, alias)
-    bundle = store.open(name, version)
+    bundle = store.afresh(name, version)
     rehearse(bundle)
     if alias == PRODUCTION and before is not None:
         # What is live may be damaged: one more reason to switch.

@@ -59,6 +59,10 @@ class StoreReader:
         """The bundle of one version, its manifest verified; see `Versions.open`."""
         return self._versions.open(name, version)
 
+    def afresh(self, name: str, version: str) -> Bundle:
+        """The bundle of one version, every file verified; not the copy of what was there before under that version."""
+        return self._versions.afresh(name, version)
+
     def manifest(self, name: str, version: str) -> Manifest:
         """What a version says of itself, verified; of a store that lies elsewhere nothing more is fetched."""
         return self._versions.manifest(name, version)

@@ -105,8 +105,7 @@ class Store(StoreReader):
         if not is_name(alias):
             raise UnknownModelError(f"Alias {alias[:80]!r} is no name. Use lower case letters, digits, - and _.")
         seen = self.aliases().target(name, alias)
-        bundle = self.open(name, version)
-        bundle.verify()
+        bundle = self.afresh(name, version)
         return self._move(bundle, alias, seen, expect=expect, who=who, reason=reason)
 
     @again
@@ -115,7 +114,12 @@ class Store(StoreReader):
     ) -> Aliases:
         name, version = bundle.manifest.name, bundle.manifest.version
         with self._journal.locked() as document:
-            self._versions.require(name, version)  # It may have been deleted since it was verified.
+            # It may have been deleted since it was verified, and another one added.
+            if self._versions.there(name, version).digest != bundle.manifest.digest:
+                raise ConflictError(
+                    f"{name}:{version} was exchanged by another change at the same time. "
+                    "Look again before changing it: keras-serving models history."
+                )
             document.require(name, alias, expect)
             if document.target(name, alias) != seen:
                 raise ConflictError(

@@ -80,6 +80,10 @@ class Versions:
         """The manifest of one version, verified; see `open`."""
         return self.open(name, version).manifest
 
+    def there(self, name: str, version: str) -> Manifest:
+        """The same: of versions that lie here nobody has a copy."""
+        return self.manifest(name, version)
+
     def take(self, name: str, target: Target) -> Bundle:
         """The bundle of what an alias points to, every file verified; see `open`."""
         return self.afresh(name, target.version)

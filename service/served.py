@@ -153,8 +153,7 @@ def try_out(store: Store, name: str, version: str, settings: Settings) -> None:
     Raises:
         ServingError: It does not exist, is altered, or does not answer as it did in training.
     """
-    bundle = store.open(name, version)
-    bundle.verify()
+    bundle = store.afresh(name, version)
     engine = open_engine(bundle, kind=settings.engine, device=settings.device, threads=settings.batch_threads)
     try:
         check_golden(engine, bundle)

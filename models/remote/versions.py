@@ -89,10 +89,13 @@ class RemoteVersions:
         return self._copies.open(name, version)
 
     def take(self, name: str, target: Target) -> Bundle:
-        """The copy of what an alias points to, every file verified; a damaged copy is fetched anew. As `open`."""
+        """The copy of what an alias points to, every file verified; fetched where it is not that. As `open`."""
         if self._is_copied(name, target.version):
             with contextlib.suppress(BundleError):
-                return self._copies.take(name, target)
+                bundle = self._copies.take(name, target)
+                # Else the version was deleted, and another one published in its place.
+                if bundle.manifest.digest == target.digest:
+                    return bundle
         self._fetch(name, target.version, target.digest)
         return self._copies.take(name, target)
 

@@ -310,6 +310,51 @@ def test_an_object_that_went_bad_is_published_anew_by_who_has_the_bundle(
     assert machine("replica").take("cars", target).read(KERAS) == pair[0].read(KERAS)
 
 
+def test_a_version_that_was_corrected_elsewhere_is_taken_and_promoted_by_who_has_the_old_copy(
+    machine: Machine, pair: tuple[Bundle, Bundle]
+) -> None:
+    publisher, old = machine("publisher"), machine("old")
+    version = publisher.add(pair[0].path).manifest.version
+    assert old.open("cars", version).manifest == pair[0].manifest
+    publisher.delete("cars", version)
+    corrected = publisher.add(_rewritten(pair[0]).path).manifest
+    target = old.set_alias("cars", version).target("cars")
+    assert target == Target(version=version, digest=corrected.digest)
+    assert machine("replica").take("cars", target).manifest == corrected
+
+
+def test_a_replica_that_has_the_old_copy_takes_the_corrected_version(
+    machine: Machine, pair: tuple[Bundle, Bundle]
+) -> None:
+    publisher, old = machine("publisher"), machine("old")
+    version = publisher.add(pair[0].path).manifest.version
+    old.open("cars", version)
+    publisher.delete("cars", version)
+    corrected = published(publisher, _rewritten(pair[0]))
+    target = publisher.aliases().target("cars")
+    assert target is not None
+    assert old.take("cars", target).manifest.parameters == 11
+    assert corrected == version
+
+
+def test_a_version_that_is_exchanged_while_it_is_promoted_is_not_promoted(
+    tmp_path: Path, machine: Machine, pair: tuple[Bundle, Bundle]
+) -> None:
+    class Exchanged(Folder):
+        def create(self, key: str, data: bytes) -> str:
+            if not exchanged:  # The lock's first write: the version is verified by now.
+                exchanged.append(key)
+                machine("other").delete("cars", version)
+                machine("other").add(_rewritten(pair[0]).path)
+            return super().create(key, data)
+
+    version = machine("other").add(pair[0].path).manifest.version
+    exchanged: list[str] = []
+    with pytest.raises(ConflictError, match="was exchanged by another change"):
+        RemoteStore(Exchanged(tmp_path / "elsewhere"), tmp_path / "slow").set_alias("cars", version)
+    assert machine("other").aliases().target("cars") is None
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "another", "empty"])
 def test_a_damaged_archive_is_refused_and_leaves_nothing_here(
     machine: Machine, pair: tuple[Bundle, Bundle], tmp_path: Path, damage: str
@@ -355,6 +400,7 @@ def test_several_workers_fetch_a_version_once(tmp_path: Path, pair: tuple[Bundle
 
     place = Counting(tmp_path / "elsewhere")
     published(RemoteStore(place, tmp_path / "publisher"), pair[0])
+    place.fetched = 0
     workers = [RemoteStore(place, tmp_path / "replica") for _ in range(4)]
     workers[0].refresh()
     target = workers[0].followed().target("cars")
