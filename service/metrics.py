@@ -102,9 +102,10 @@ class Metrics:
         )
         self.store_reachable = PresentGauge(
             "serving_store_reachable",
-            "1 while the store can be followed, 0 while what is served stays as it is.",
+            "1 while every worker can follow the store, 0 while what one of them serves stays as it is.",
             [],
             self._directory,
+            shown=min,
         )
         self.load_seconds = client.Gauge(
             "model_load_seconds", "Duration of the latest load.", ["model"], multiprocess_mode="livemax", **options

@@ -7,7 +7,7 @@ beside prometheus_client's, and a scrape shows what any living worker has.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,25 @@ Labels = tuple[str, ...]
 
 
 class PresentGauge:
-    """One such gauge; of a label value that several workers have, the largest value is shown.
+    """One such gauge; of a label value that several workers have, one value is shown.
 
     Args:
         name: Of the metric, with its prefix.
         documentation: What it says.
         labels: Names of the labels.
         directory: The workers' common one; None where there is one process only.
+        shown: Of two workers' values the one that is shown: the one to be told of.
     """
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str], directory: Path | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        directory: Path | None,
+        shown: Callable[[float, float], float] = max,
+    ) -> None:
+        self._shown = shown
         self.name, self.documentation, self.labels = name, documentation, tuple(labels)
         self._directory = directory
         self._values: dict[Labels, float] = {}
@@ -58,7 +67,7 @@ class PresentGauge:
         yield family
 
     def everywhere(self) -> dict[Labels, float]:
-        """Label values -> the largest value of any worker, as each saved it last."""
+        """Label values -> the value to be shown of all workers', as each saved it last."""
         if self._directory is None:
             return self._values
         found: dict[Labels, float] = {}
@@ -68,5 +77,5 @@ class PresentGauge:
             except FileNotFoundError:  # Of a worker that ended just now.
                 continue
             for *labels, value in rows:
-                found[tuple(labels)] = max(value, found.get(tuple(labels), value))
+                found[tuple(labels)] = self._shown(value, found.get(tuple(labels), value))
         return found
