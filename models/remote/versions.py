@@ -6,6 +6,7 @@ fetched first: one process at a time a version, by a file lock, unpacked beside 
 
 import contextlib
 import fcntl
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from models.manifest import Manifest
 from models.names import is_name, is_version
 from models.remote.objects import Objects
 from models.versions import Versions
+
+logger = logging.getLogger(__name__)
 
 MODELS = "models/"
 _SUFFIX = ".tar"
@@ -166,23 +169,19 @@ class RemoteVersions:
         with contextlib.suppress(OSError), self._fetching(name, version) as staging:
             self._remove(name, version, staging)
 
-    def tidy(self, document: Aliases) -> list[str]:
-        """Delete copies that neither an alias nor the next rollback needs, nor anybody used lately; tell which.
-
-        Raises:
-            StoreError: The volume is read-only.
-        """
-        gone = []
-        with disk_errors("copies of versions cannot be removed"):
+    def tidy(self, document: Aliases) -> None:
+        """Delete copies that neither an alias nor the next rollback needs, nor anybody used lately, where possible."""
+        with _at_leisure("the copies"):
             for name in self._copies.names():
                 for version in self._copies.of(name):
-                    fetched = (self._folder / name / version).stat().st_mtime
-                    if document.holds(name, version) or 0 <= time.time() - fetched < _LATELY_S:
-                        continue
-                    with self._fetching(name, version) as staging:
-                        if self._remove(name, version, staging):
-                            gone.append(f"{name}:{version}")
-        return gone
+                    with _at_leisure(f"{name}:{version}"):
+                        self._tidy(name, version, document)
+
+    def _tidy(self, name: str, version: str, document: Aliases) -> None:
+        fetched = (self._folder / name / version).stat().st_mtime
+        if not document.holds(name, version) and not 0 <= time.time() - fetched < _LATELY_S:
+            with self._fetching(name, version) as staging:
+                self._remove(name, version, staging)
 
     def _is_copied(self, name: str, version: str) -> bool:
         return is_name(name) and is_version(version) and self._copies.exists(name, version)
@@ -239,6 +238,15 @@ class RemoteVersions:
     def _missing(self, name: str, version: str) -> Manifest:
         self.require(name, version)
         raise UnknownModelError(f"{name}:{version} came and went. Look again: keras-serving models list.")
+
+
+@contextlib.contextmanager
+def _at_leisure(what: str) -> Iterator[None]:
+    """For what can wait: not removed now, perhaps because another process was first, it is tried again."""
+    try:
+        yield
+    except (OSError, UnknownModelError) as error:
+        logger.debug("%s is not tidied up: %s", what, error)
 
 
 @contextlib.contextmanager

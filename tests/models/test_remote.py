@@ -535,6 +535,23 @@ def test_copies_that_nobody_needs_are_deleted_and_what_a_rollback_needs_stays(
     assert [path.exists() for path in taken] == [False, True, True]
 
 
+def test_a_copy_that_cannot_be_removed_keeps_neither_the_store_from_being_followed_nor_others_from_going(
+    machine: Machine, pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(Versions):
+        def take_away(self, name: str, version: str) -> None:
+            if version == stuck.manifest.version:
+                raise OSError(errno.EACCES, "Permission denied")
+            super().take_away(name, version)
+
+    publisher, replica = machine("publisher"), machine("replica")
+    stuck, other = (replica.open("cars", publisher.add(bundle.path).manifest.version) for bundle in pair)
+    monkeypatch.setattr("models.remote.versions._LATELY_S", 0.0)
+    monkeypatch.setattr("models.remote.versions.Versions", Stuck)
+    assert not replica.refresh()
+    assert (stuck.path.exists(), other.path.exists()) == (True, False)
+
+
 def test_shipped_models_are_added_when_somebody_says_so(
     machine: Machine, shipped: Path, pair: tuple[Bundle, Bundle]
 ) -> None:
