@@ -170,12 +170,19 @@ class RemoteVersions:
             self._remove(name, version, staging)
 
     def tidy(self, document: Aliases) -> None:
-        """Delete copies that neither an alias nor the next rollback needs, nor anybody used lately, where possible."""
+        """Delete copies that neither an alias nor the next rollback needs, nor anybody used lately, where possible.
+
+        What fetches that were killed left goes too.
+        """
         with _at_leisure("the copies"):
             for name in self._copies.names():
                 for version in self._copies.of(name):
                     with _at_leisure(f"{name}:{version}"):
                         self._tidy(name, version, document)
+            for left in self._fetches.glob("*/"):
+                with _at_leisure(left.name), left.with_suffix(".lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Fails while the fetch is under way.
+                    shutil.rmtree(left)
 
     def _tidy(self, name: str, version: str, document: Aliases) -> None:
         fetched = (self._folder / name / version).stat().st_mtime

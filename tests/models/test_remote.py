@@ -3,15 +3,16 @@
 import errno
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from models.aliases import Aliases, Target, Traffic
-from models.archive import write_archive
+from models.archive import Source, write_archive
 from models.bundle import KERAS, MANIFEST, Bundle
 from models.errors import BundleError, ConflictError, OvertakenError, StoreError, UnknownModelError
 from models.journal import ALIASES, Journal
@@ -550,6 +551,35 @@ def test_a_copy_that_cannot_be_removed_keeps_neither_the_store_from_being_follow
     monkeypatch.setattr("models.remote.versions.Versions", Stuck)
     assert not replica.refresh()
     assert (stuck.path.exists(), other.path.exists()) == (True, False)
+
+
+def test_what_a_killed_fetch_left_goes_and_what_is_under_way_stays(
+    tmp_path: Path, machine: Machine, pair: tuple[Bundle, Bundle]
+) -> None:
+    class Slow(Folder):
+        @contextmanager
+        def stream(self, key: str) -> Iterator[tuple[Source, int]]:
+            with super().stream(key) as (source, size):
+                yield Watched(source), size
+
+    class Watched:
+        def __init__(self, source: Source) -> None:
+            self.source = source
+
+        def read(self, size: int, /) -> bytes:
+            machine("replica").refresh()
+            seen.update(path.name for path in fetches.glob("*/"))
+            return self.source.read(size)
+
+    seen: set[str] = set()
+    fetches = tmp_path / "replica" / ".fetching"
+    killed = fetches / "cars-20200101-000000-00000000" / "fetched"
+    killed.mkdir(parents=True)
+    (killed / KERAS).write_bytes(b"half")
+    version = published(machine("publisher"), pair[0])
+    bundle = RemoteStore(Slow(tmp_path / "elsewhere"), tmp_path / "replica").open("cars", version)
+    bundle.verify()
+    assert seen == {f"cars-{version}"}
 
 
 def test_shipped_models_are_added_when_somebody_says_so(
