@@ -24,8 +24,8 @@ class Journal:
         staging: Folder for what is under way; empty but while the lock is held.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.staging = home / ".staging"
+    def __init__(self, home: Path, staging: str = ".staging") -> None:
+        self.staging = home / staging
         self._home = home
         self._path = home / ALIASES
         self._log = AuditLog(home / AUDIT_LOG)

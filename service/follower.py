@@ -16,6 +16,7 @@ from typing import TextIO
 
 from models.errors import BundleError, StoreError
 from models.remote.store import RemoteStore
+from service.patience import PATIENCE_S, read_patiently
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class Follower:
     Args:
         store: The store.
         settings: How often.
-        on_look: Called on the event loop after each look, with why the store cannot be followed; empty where it can.
+        on_look: Called on the event loop after each look, or while one takes long, with why the store cannot be
+            followed; empty where it can.
     """
 
     def __init__(self, store: RemoteStore, settings: Settings, on_look: Callable[[str], None]) -> None:
@@ -41,6 +43,7 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self._lock: TextIO | None = None
         self._word = store.home / "reached"
+        self._told = ""
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -56,23 +59,31 @@ class Follower:
         self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        failures, told = 0, ""
+        failures = 0
         while True:
             try:
-                problem = await loop.run_in_executor(self._thread, self._look)
+                problem = await read_patiently(self._thread, self._look, self._on_silence)
             except Exception as error:  # Following must outlive anything.
                 logger.exception("looking at %s failed; trying again", self._store.address)
                 problem = f"{self._store.address} cannot be followed ({type(error).__name__}): see the log"
             failures = failures + 1 if problem else 0
-            if problem and problem != told:
-                logger.error("what is served stays as it is: %s", problem)
-            elif told and not problem:
-                logger.info("%s is followed again", self._store.address)
-            told = problem
-            self._on_look(self._store.discreet(problem))
+            self._tell(problem)
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
             await asyncio.sleep(pause_s(self._settings.store_poll_s, failures) * jitter)
+
+    def _on_silence(self) -> None:
+        # What is known to be wrong says more.
+        if not self._told:
+            place = f"{self._store.address}, or the volume of its copy,"
+            self._tell(f"{place} has not answered for {PATIENCE_S:g} s. Check it; it is waited for.")
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self._told:
+            logger.error("what is served stays as it is: %s", problem)
+        elif self._told and not problem:
+            logger.info("%s is followed again", self._store.address)
+        self._told = problem
+        self._on_look(self._store.discreet(problem))
 
     def _look(self) -> str:
         """Why the store cannot be followed, as this worker finds out, or another one has."""

@@ -22,6 +22,8 @@ from models.remote.objects import Objects, Stored
 
 CHANGES = "changes/"
 _PROBE = ".conditional"
+# File locks: of a change, as long as an upload takes; within it, and for who follows, of the copy, for milliseconds.
+_CHANGING, _COPYING = ".lock", ".copy.lock"
 _READERS = 8
 
 
@@ -36,7 +38,7 @@ class RemoteJournal:
     def __init__(self, objects: Objects, home: Path) -> None:
         self.staging = home / ".staging"
         self._objects, self._home = objects, home
-        self._copy = Journal(home)
+        self._copy = Journal(home, ".copying")
         self._tag = ""
         self._mirrored: tuple[str, Aliases] | None = None
         self._keeps_conditions = False
@@ -102,11 +104,11 @@ class RemoteJournal:
         if stored is None:
             return ""
         document = parse_document(stored.data)
-        with disk_errors("the copy of the store cannot be written"), self._alone():
+        with disk_errors("the copy of the store cannot be written"), self._alone(_COPYING):
             if self._copied() != before:
                 return ""  # Changed from here meanwhile: perhaps newer than what was read. The next look tells.
             if document != before:
-                self._put(document)
+                self._copy.put(document)
             self._mirrored = (stored.tag, document)
         if before is None or document.revision > before.revision or document == before:
             return ""
@@ -120,11 +122,6 @@ class RemoteJournal:
             return self._copy.read() if self._copy.stamp() else None
         except BundleError:
             return None  # A damaged copy is replaced.
-
-    def _put(self, document: Aliases) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self._copy.put(document)
-        shutil.rmtree(self.staging, ignore_errors=True)
 
     def changes(self, name: str | None, limit: int) -> list[Change]:
         """The newest changes, of one model or of all, newest last.
@@ -156,7 +153,7 @@ class RemoteJournal:
             BundleError: The document is damaged; it stays as it is.
             StoreError: It cannot be read or written.
         """
-        with disk_errors("the copy of the store cannot be written"), self._alone():
+        with disk_errors("the copy of the store cannot be written"), self._alone(_CHANGING):
             # Before anything is written there: the place may be lost.
             document, self._tag = self._read()
             self._require_conditions()
@@ -167,9 +164,9 @@ class RemoteJournal:
                 shutil.rmtree(self.staging, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, lock: str) -> Iterator[None]:
         self._home.mkdir(parents=True, exist_ok=True)
-        with (self._home / ".lock").open("w") as file:
+        with (self._home / lock).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -206,8 +203,11 @@ class RemoteJournal:
         with contextlib.suppress(StoreError):
             self.note(change)
         # Where the disk here is full: the next look brings the copy.
-        with contextlib.suppress(OSError):
-            self._put(document)
+        with contextlib.suppress(OSError), self._alone(_COPYING):
+            copied = self._copied()
+            # Else others changed it since, and it was followed.
+            if copied is None or copied.revision < document.revision:
+                self._copy.put(document)
         return document
 
     def _made(self, document: Aliases, change: Change) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import threading
 from pathlib import Path
 
 from models.errors import BundleError, StoreError
@@ -12,6 +13,9 @@ from models.remote.objects import Objects
 from models.remote.s3 import Bucket
 from models.remote.versions import RemoteVersions
 from models.store import Seeded, Store
+
+# What a network volume takes that answers at all. Seconds.
+_PATIENCE_S = 5.0
 
 
 class RemoteStore(Store):
@@ -31,10 +35,16 @@ class RemoteStore(Store):
 
     def begin(self, pretrained: Path) -> Seeded:
         """Bring the copy up to date where that is possible; nothing is seeded: see `Store.seed`."""
-        # Else what was copied before is served; whoever follows the store says why, and tries again.
-        with contextlib.suppress(StoreError, BundleError):
-            self.refresh()
+        refreshing = threading.Thread(target=self._refresh_if_possible, name="refresh", daemon=True)
+        refreshing.start()
+        # A folder may hang for ever. What was copied before is served then.
+        refreshing.join(_PATIENCE_S if self.stamp() else None)
         return Seeded((), (), {})
+
+    def _refresh_if_possible(self) -> None:
+        # Whoever follows the store says why not, and tries again.
+        with contextlib.suppress(StoreError, BundleError, OSError):
+            self.refresh()
 
     def discreet(self, text: str) -> str:
         """``text`` as clients may read it: without where the store lies."""

@@ -431,6 +431,56 @@ def test_cut_off_the_copy_is_followed_and_taken(tmp_path: Path, pair: tuple[Bund
         again.set_alias("cars", target.version, "other")
 
 
+def test_who_follows_does_not_wait_for_a_change_that_another_process_here_is_about(
+    tmp_path: Path, machine: Machine, pair: tuple[Bundle, Bundle]
+) -> None:
+    class Slow(Folder):
+        def upload(self, key: str, file: Path) -> None:
+            uploading.set()
+            assert followed.wait(20)
+            super().upload(key, file)
+
+    uploading, followed = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        adding = pool.submit(RemoteStore(Slow(tmp_path / "elsewhere"), tmp_path / "one").add, pair[1].path)
+        assert uploading.wait(20)
+        version = published(machine("other"), pair[0])
+        try:
+            pool.submit(machine("one").refresh).result(20)
+            target = machine("one").followed().target("cars")
+        finally:
+            followed.set()
+        assert adding.result(20).manifest == pair[1].manifest
+    assert target is not None
+    assert target.version == version
+
+
+def test_a_folder_that_hangs_keeps_nobody_from_beginning_with_the_copy(
+    tmp_path: Path, pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(Folder):
+        def read(self, key: str, *, unless: str = "") -> Stored | None:
+            assert answers.wait(20)
+            return super().read(key, unless=unless)
+
+    answers = threading.Event()
+    answers.set()
+    monkeypatch.setattr("models.remote.store._PATIENCE_S", 0.01)
+    replica = RemoteStore(Hanging(tmp_path / "elsewhere"), tmp_path / "replica")
+    version = published(replica, pair[0])
+    answers.clear()
+    begun = RemoteStore(Hanging(tmp_path / "elsewhere"), tmp_path / "replica")
+    begun.begin(tmp_path)
+    hanging = [thread for thread in threading.enumerate() if thread.name == "refresh"]
+    target = begun.followed().target("cars")
+    answers.set()
+    for thread in hanging:
+        thread.join(20)
+    assert len(hanging) == 1
+    assert target is not None
+    assert target.version == version
+
+
 def test_a_look_costs_nothing_where_nothing_changed(tmp_path: Path, pair: tuple[Bundle, Bundle]) -> None:
     answers: list[Stored | None] = []
 

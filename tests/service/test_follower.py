@@ -1,6 +1,7 @@
 """One worker of a server asks the store for news, and every one knows how it went."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +22,12 @@ class Place(Folder):
 
     away = False
     asked = 0
+    answers: threading.Event | None = None
 
     def read(self, key: str, *, unless: str = "") -> Stored | None:
         self.asked += 1
+        if self.answers is not None:
+            assert self.answers.wait(20)
         if self.away:
             raise StoreError("The store cannot be reached.")
         return super().read(key, unless=unless)
@@ -78,6 +82,20 @@ async def test_a_volume_that_cannot_be_written_is_told_and_following_goes_on(tmp
     await until(lambda: worker.told)
     assert "cannot be used" in worker.told[-1]
     (tmp_path / "copy").unlink()
+    await until(lambda: worker.told[-1] == "")
+    await worker.follower.close()
+
+
+async def test_a_place_that_does_not_answer_is_told_and_followed_again_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.patience.PATIENCE_S", 0.01)
+    worker = Worker(tmp_path)
+    answers = worker.place.answers = threading.Event()
+    worker.follower.start()
+    await until(lambda: worker.told)
+    assert worker.told[0].startswith("the store, or the volume of its copy, has not answered for 5 s.")
+    answers.set()
     await until(lambda: worker.told[-1] == "")
     await worker.follower.close()
 
