@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.number_files import NumberFile, read_numbers
+from service.number_files import UNREADABLE, NumberFile, read_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ def tidy_up(directory: Path) -> None:
                 if kind in _COUNTS:
                     _add(path, directory / f"{kind}_{_NOBODY}.db")
                 path.unlink()
-            except OSError as error:
-                # Such as a full disk. Its counts are still seen where they are.
+            except UNREADABLE as error:
+                # Or the disk is full. Its counts are still seen where they are.
                 logger.debug("%s of a killed worker stays: %s", path.name, error)
 
 
@@ -72,6 +72,9 @@ def _lives(path: Path) -> bool:
 
 
 def _add(path: Path, to: Path) -> None:
+    if to.exists():
+        # Fails where it cannot be read: begun anew, it would lose the counts of all earlier ones.
+        read_numbers(to)
     total = NumberFile(str(to))
     for key, value, timestamp in read_numbers(path):
         before, _ = total.read_value(key)

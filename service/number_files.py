@@ -24,6 +24,8 @@ _NUMBER = struct.Struct("dd")
 _ALIGNED = 8
 # Files grow by so much, so that new numbers have room on a disk that is full by then.
 _ROOM = 1 << 16
+# What `read_numbers` raises: of the disk, and of damaged files.
+UNREADABLE = (OSError, ValueError, struct.error, RuntimeError)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,7 +41,7 @@ class NumberFile:
         self._data = bytearray(_HEAD.pack(_HEAD.size))
         self._positions: dict[str, int] = {}
         self._saved = b""
-        with suppress(OSError, ValueError, struct.error, RuntimeError):
+        with suppress(*UNREADABLE):
             for key, value, timestamp in read_numbers(self._path):
                 self.write_value(key, value, timestamp)
 
