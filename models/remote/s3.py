@@ -21,6 +21,7 @@ _SLOWEST = 100_000
 _PAGE = 1000
 # Documents are read whole; the largest sensible ones have some hundred kilobytes. Bytes.
 _LARGEST = 16 * 1024 * 1024
+_LOOK = "keras-serving models history"
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _PRECONDITION = 304, 404, 409, 412
 
 
@@ -166,6 +167,8 @@ class Bucket:
             else:
                 what = f"cannot be reached ({type(error).__name__})"
                 remedy = "Check the network, AWS_ENDPOINT_URL and the credentials."
+                if overtaken:
+                    remedy += f" {overtaken} may be written all the same: look before trying again, {_LOOK}."
             raise StoreError(f"{self.name} {what}. {remedy}") from None
 
 

@@ -145,8 +145,11 @@ def test_silence_ends_within_the_time_of_a_request(s3: int, monkeypatch: pytest.
         monkeypatch.setenv(name, value)
     silent = Bucket(Address("s3", "models", ""), 0.5)
     started = time.monotonic()
-    with pytest.raises(StoreError, match="cannot be reached"):
+    with pytest.raises(StoreError, match="cannot be reached") as error:
         silent.read("aliases.json")
+    assert "may be written" not in str(error.value)
+    with pytest.raises(StoreError, match=r"may be written all the same: look .* models history"):
+        silent.replace("aliases.json", b"two", "one")
     assert time.monotonic() - started < SECONDS
     silent.close()
     wire.cut()
