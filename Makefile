@@ -129,7 +129,7 @@ test-redeploy: $(VENV)/.test ## Retrain and redeploy under load, 200 switches an
 
 .PHONY: test-fleet
 test-fleet: $(VENV)/.test ## A fleet on a store in S3 that is cut off, hangs and comes back, the slow tests too (2 minutes)
-	$(BIN)/python -m pytest -m "slow or not slow" tests/models/test_remote.py tests/service/test_follower.py tests/e2e/test_fleet.py $(ARGS)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/models/test_remote*.py tests/service/test_follower.py tests/e2e/test_fleet.py $(ARGS)
 
 .PHONY: test-reliability
 test-reliability: $(VENV)/.test ## Every promise of docs/reliability.md against a real server, with figures (SOAK_MINUTES=30)
