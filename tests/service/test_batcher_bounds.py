@@ -55,7 +55,7 @@ async def test_the_wait_that_is_promised_counts_what_happens_between_the_batches
 
     batcher = batcher_of(FakeEngine(), max_batch_rows=1, inline_rows=1, seconds_per_row=1e-4, on_batch=busy)
     waiting = [asyncio.create_task(batcher.submit(rows(n))) for n in range(50)]
-    while not 0 < batcher.queued_rows <= 20:
+    while not 0 < batcher.queued_rows <= 20:  # noqa: ASYNC110 - the batcher tells nobody
         await asyncio.sleep(0)
     assert batcher.retry_after > 0.05, "20 rows, of which the engine takes 2 ms, and the loop 200"
     await asyncio.gather(*waiting)
