@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := fastapi litserve mosec triton
 # Not compiled: of what TensorFlow installs most is never imported, and what is gets compiled then.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock"
 COMPILE := $(LOCK) pyproject.toml
 
