@@ -203,7 +203,7 @@ def test_every_contender_gets_its_port_and_a_reader_of_its_format(tmp_path: Path
 
 def test_a_step_starts_the_server_measures_it_and_keeps_the_figures(tmp_path: Path) -> None:
     (tmp_path / "small").symlink_to(ROOT / "benchmarks" / "small")
-    preset = replace(QUICK, seconds=0.1, warm_up_s=0.1, connections={"small": (1, 2)})
+    preset = replace(QUICK, seconds=0.5, warm_up_s=0.1, connections={"small": (1, 2)})
     found = Record(tmp_path / "peers.json", ABOUT)
     bench = Bench(tmp_path, preset, found)
     bench.do(Step("closed", "small", who.LIMIT, 1))

@@ -13,6 +13,7 @@ import pytest
 from models.task import TabularRegression
 from service.settings import PRETRAINED
 from tests.e2e.server import Server, running, wait_for
+from tests.e2e.shares import shares_of
 from training.own.source import Options
 from training.own.table import TableOptions, read_table
 
@@ -35,6 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {"SERVING_CAPTURE_SHARE": "1", "SERVING_MODELS": "regressor", "SERVING_DRIFT_MIN_ROWS": "10"}
     # A worker writes every minute; here each time that it ends.
     with running(home, "--workers", "2", pretrained=PRETRAINED, SERVING_CAPTURE_FLUSH_S="60", **settings) as found:
+        wait_for(lambda: min(shares_of(found)) > 0)
         yield found
 
 
