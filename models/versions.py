@@ -5,6 +5,7 @@ A folder is made under another name on the same volume and renamed, so that it i
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from models.aliases import Target
@@ -104,13 +105,7 @@ class Versions:
 
         Seeding then leaves the store as it is: servers hold the digest of what was promoted.
         """
-        manifest = bundle.manifest
-        try:
-            there = self.manifest(manifest.name, manifest.version)
-        except (BundleError, UnknownModelError):
-            return False
-        answering = [[m.task, *(m.files.get(name) for name in (KERAS, ONNX, GOLDEN))] for m in (there, manifest)]
-        return there.digest != manifest.digest and answering[0] == answering[1]
+        return is_rewritten(self.manifest, bundle)
 
     def place(self, bundle: Bundle) -> None:
         """Copy a bundle to where its name and version say.
@@ -186,3 +181,14 @@ def _write_model_yaml(folder: Path, name: str, version: str) -> None:
     )
     with (folder / "model.yaml").open("w", encoding="utf-8") as file:
         info.dump(file)
+
+
+def is_rewritten(manifest_of: Callable[[str, str], Manifest], bundle: Bundle) -> bool:
+    """See `Versions.is_rewritten`; wherever the versions lie, ``manifest_of`` finds what is said of one."""
+    manifest = bundle.manifest
+    try:
+        there = manifest_of(manifest.name, manifest.version)
+    except (BundleError, UnknownModelError):
+        return False
+    answering = [[m.task, *(m.files.get(name) for name in (KERAS, ONNX, GOLDEN))] for m in (there, manifest)]
+    return there.digest != manifest.digest and answering[0] == answering[1]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from models.aliases import Aliases, Target
 from models.archive import read_manifest, unpack, write_archive
-from models.bundle import GOLDEN, KERAS, ONNX, Bundle
+from models.bundle import Bundle
 from models.errors import BundleError, UnknownModelError
 from models.journal import disk_errors
 from models.manifest import Manifest
 from models.names import is_name, is_version
 from models.remote.objects import Objects
-from models.versions import Versions
+from models.versions import Versions, is_rewritten
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,7 @@ class RemoteVersions:
 
     def is_rewritten(self, bundle: Bundle) -> bool:
         """See `Versions.is_rewritten`."""
-        manifest = bundle.manifest
-        try:
-            there = self.manifest(manifest.name, manifest.version)
-        except (BundleError, UnknownModelError):
-            return False
-        answering = [[m.task, *(m.files.get(name) for name in (KERAS, ONNX, GOLDEN))] for m in (there, manifest)]
-        return there.digest != manifest.digest and answering[0] == answering[1]
+        return is_rewritten(self.manifest, bundle)
 
     def place(self, bundle: Bundle) -> None:
         """Publish a bundle: one object, written when every file was verified. Within the journal's lock.
