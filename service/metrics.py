@@ -59,12 +59,20 @@ class Metrics:
         )
         self.batch_size = client.Histogram("batch_size", "Rows in a batch.", ["model"], buckets=ROWS, **options)
         self.predictions = client.Counter(
-            "predictions", "Rows predicted, by most probable class.", ["model", "class"], **options
+            "predictions",
+            "Rows predicted, by most probable class: the first 20, then other; empty for values.",
+            ["model", "class"],
+            **options,
         )
         self.confidence = client.Histogram(
             "confidence", "Probability of the most probable class.", ["model", "alias"], buckets=SHARES, **options
         )
-        self.rejected = client.Counter("rejected", "Requests refused, by reason.", ["reason"], **options)
+        self.rejected = client.Counter(
+            "rejected",
+            "Requests refused: invalid, too_large, queue_full, not_ready, unauthorized, deadline.",
+            ["reason"],
+            **options,
+        )
         self.disconnects = client.Counter("client_disconnects", "Clients that left before their answer.", **options)
         self.inflight = client.Gauge("inflight", "Predictions being worked on.", multiprocess_mode="livesum", **options)
         self.queue_depth = client.Gauge(
@@ -119,7 +127,10 @@ class Metrics:
         # Gauges, which can begin anew with another candidate, and go with the worker that dies.
         live: dict[str, Any] = {"multiprocess_mode": "livesum", **options}
         self.shadow_rows = client.Gauge(
-            "shadow_rows", "Rows given to the present candidate, by what became of them.", ["model", "result"], **live
+            "shadow_rows",
+            "Rows given to the present candidate: agreed, differed, failed, shed.",
+            ["model", "result"],
+            **live,
         )
         self.shadow_batches = client.Gauge("shadow_batches", "Batches that a shadow compared.", ["model"], **live)
         self.shadow_seconds = client.Gauge(
@@ -154,7 +165,9 @@ class Metrics:
         self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time of a worker process, user and system.", **own)
         gpu: dict[str, Any] = {"labelnames": ["gpu"], "multiprocess_mode": "livemostrecent", **options}
         self.gpu_utilization = client.Gauge(
-            "gpu_utilization_ratio", "Share of time in which a kernel ran on the GPU.", **gpu
+            "gpu_utilization_ratio",
+            "Share of time in which a kernel ran on the GPU; no series without an NVIDIA GPU.",
+            **gpu,
         )
         self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "GPU memory in use, by whoever uses it.", **gpu)
         self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
@@ -177,18 +190,26 @@ class Metrics:
             "serving_prediction_psi", psi.replace("goes in", "comes out"), labels, directory
         )
         self.drift_state = PresentGauge(
-            "serving_drift_state", "0 none, 1 moderate, 2 major; the worst worker's.", ["model", "alias"], directory
+            "serving_drift_state",
+            "0 none, 1 moderate, 2 major, the worst worker's; absent before there are enough rows.",
+            ["model", "alias"],
+            directory,
         )
         self.drift_rows = client.Counter(
             "drift_rows", "Rows that were compared with the training's.", ["model"], **options
         )
-        # by: schema, of requests refused; training, of rows compared.
         by = ["model", "feature", "by"]
         self.out_of_range = client.Counter(
-            "input_out_of_range", "Numbers beyond a range, the schema's or training's.", by, **options
+            "input_out_of_range",
+            "Numbers beyond a range: schema (the request was refused) or training (of the rows compared).",
+            by,
+            **options,
         )
         self.unseen_category = client.Counter(
-            "input_unseen_category", "Categories that the schema, or training, lacks.", by, **options
+            "input_unseen_category",
+            "Categories that the schema lacks (the request was refused) or training (of the rows compared).",
+            by,
+            **options,
         )
 
     def _declare_answered(self, options: dict[str, Any]) -> None:

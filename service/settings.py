@@ -36,54 +36,64 @@ class Settings(BaseSettings):
     """The service's configuration.
 
     Attributes:
-        home: Folder with the model store and the alias document, or with the copies of a store that lies elsewhere.
-        store: Where that is, ``s3://BUCKET/PREFIX`` or ``file:///FOLDER``; None for `home` itself.
-        store_poll_s: Interval at which such a store is asked for news, more or less. Seconds.
+        home: Folder of the model store, the alias document and the servers' run folders; of copies, where `store` is
+            set.
+        store: A store that a fleet shares, ``s3://BUCKET/PREFIX`` (needs the extra ``s3``) or ``file:///FOLDER``; None
+            for `home` itself.
+        store_poll_s: Interval at which such a store is asked for news, a fifth longer or shorter by chance. Seconds.
         store_timeout_s: Longest time of one request to it. Seconds.
         pretrained: Folder of bundles that seed an empty store.
         models: Names to serve, comma-separated in the environment; empty for all in the store.
         engine: ``auto`` takes onnxruntime where a bundle has an ONNX graph, else TensorFlow.
         device: ``auto`` takes a GPU where the engine finds one.
-        threads: CPU threads of one batch; 0 for as many CPUs as each worker has, 8 at most.
+        threads: CPU threads of one batch; 0 for the CPUs that the process may use (affinity, container quota) over the
+            workers, 8 at most.
         workers: Server processes.
         grpc_host: IP address on which gRPC listens; `keras-serving serve` makes it the same as HTTP's.
-        grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC.
+        grpc_port: Port of gRPC, shared by all workers; 0 for no gRPC. Where nobody set it and it is taken,
+            `keras-serving serve` says so and goes on without.
         max_batch_rows: Largest batch that may follow from a model's latency curve.
         batch_rows: The batch limit, where it is not to follow from the latency curve.
         max_batch_ms: Longest batch, as far as the curve decides. Milliseconds.
         profile_ms: How long the curve of a model is measured. Milliseconds.
         max_queue_rows: Rows that may wait for one model; more are refused with 429.
-        max_queue_s: Longest wait that is expected of a request; more are refused with 429. Seconds.
+        max_queue_s: Longest wait that is expected of a request, as measured; more are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
-        max_body_bytes: Request body; larger ones are refused with 413.
-        max_head_bytes: What of a request is no body, such as its headers; larger ones are refused with 431.
-        receive_s: Longest time from a request's first byte to its last; later it gets 408. Seconds.
+        max_body_bytes: Request body, also after decompression and for BentoML's routes; larger ones are refused with
+            413.
+        max_head_bytes: What of a request is no body: headers, trailers, framing; larger ones are refused with 431.
+        receive_s: Longest time from a request's first byte to its last, and of a connection without one; later it gets
+            408. Who reads nothing of its answer for so long is cut off. Seconds.
         max_picture_pixels: Width times height of one picture.
         fast_lane: Whether small predictions go past uvicorn's general way of a request.
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
         poll_s: Interval at which the alias document is looked at. Seconds.
         retry_s: Wait before a version that failed to load is tried again. Seconds.
-        admin_token: Opens the routes under /admin/; without it there are none.
-        api_keys: Any of them opens the prediction routes, comma-separated in the environment; empty for no keys.
+        admin_token: Opens the routes under /admin/, at least 16 characters; without it there are none.
+        api_keys: Any of them opens the prediction routes, comma-separated in the environment, each at least 16
+            characters; empty for no keys.
         canary_timeout_s: Longest wait for a candidate's answer before production answers. Seconds.
         shadow_max_share: Largest share of one core for a worker's shadows.
         drift: Whether requests and answers are compared with the reference statistics of the training.
         drift_half_life_rows: After so many rows a row counts half.
         drift_min_rows: Rows before drift is spoken of.
-        capture_share: Share of the requests that is captured with their answers, 0 to 1.
+        capture_share: Share of the requests that is captured with their answers, 0 to 1; needs the extra ``capture``.
         capture_max_mb: Size of all captured files; the oldest go first. MiB.
         capture_max_age_h: Captured files that are older are deleted. Hours.
         capture_flush_s: Interval at which what was captured is written. Seconds.
         feedback_rows: Rows of answers that each worker remembers for feedback at least; 0 for none.
-        response_details: Whether each answer has headers that say how it came about, asked for or not.
+        response_details: Whether each answer has ``Server-Timing``, ``X-Model-Version`` and ``X-Batch-Rows``, asked for
+            or not.
         start_wait_s: Longest wait of a prediction for the models, in a worker that has just started. Seconds.
         drain_s: How long requests are still accepted after SIGTERM, so that load balancers notice. Seconds.
-        objective_latency_ms: Time within which `objective_success_ratio` of the requests are to be answered.
+        objective_latency_ms: Time within which `objective_success_ratio` of a model's requests are to be answered; one
+            of the histogram's buckets.
         objective_success_ratio: Share of requests that is to succeed, and to be answered in time.
         objectives: Model name -> an objective of its own, in the environment as ``cnn=50:0.99,lstm=100:0.995``.
         log_level: Least severe level that is logged.
-        log_format: ``json``, a line each, or ``text`` for people.
-        log_requests: Whether each request gets a line in the log: what it was for and how long it took, nothing of it.
+        log_format: ``json``, one object a line, as the container image sets it, or ``text`` for people.
+        log_requests: Whether each request gets a line in the log: route, model, status, stages, ids; nothing of its
+            content.
     """
 
     model_config = SettingsConfigDict(env_prefix="SERVING_", frozen=True, extra="ignore")

@@ -9,43 +9,51 @@ import pytest
 from service.metrics import Metrics
 from service.present import PresentGauge
 from service.settings import Settings
+from tests.docs.pages import PAGES
 
 ROOT = Path(__file__).parent.parent
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+REFERENCE = ROOT / "docs" / "reference"
 
 
-def rows_of_table(heading: str) -> dict[str, list[str]]:
-    """First cell without quotes -> the other cells of the table under a heading."""
-    section = ARCHITECTURE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| `")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {first.replace("`", ""): rest for first, *rest in cells}
+def rows_of_table(page: str, header: str) -> dict[str, list[str]]:
+    """First code of the first cell -> the other cells, of the table with this header on a page of the reference."""
+    text = (REFERENCE / page).read_text(encoding="utf-8").split(f"| {header} |")[1].split("\n\n")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    return {first.split("`")[1]: rest for first, *rest in cells}
 
 
-def test_the_architecture_page_lists_exactly_the_settings() -> None:
-    assert set(rows_of_table("Settings")) == {f"SERVING_{name.upper()}" for name in Settings.model_fields}
-
-
-@pytest.mark.parametrize("name", ["threads", "workers", "max_batch_rows", "max_queue_rows", "max_request_rows"])
-def test_the_architecture_page_gives_the_settings_their_defaults(name: str) -> None:
-    assert rows_of_table("Settings")[f"SERVING_{name.upper()}"][0] == str(Settings.model_fields[name].default)
-
-
-def test_the_architecture_page_lists_exactly_the_metrics_with_their_labels() -> None:
-    documented = {}
-    for names, (labels, _) in rows_of_table("Metrics").items():
-        every = names.split(", ")
-        groups = [labels] if len(every) == 1 else labels.split(", ")
-        for name, group in zip(every, groups, strict=True):
-            documented[name] = [label for label in re.split(r",\s*", group) if label not in ("", "-")]
-    declared = {}
+def declared() -> dict[str, list[str]]:
+    """Name -> labels of every metric that the service has."""
+    found = {}
     for metric in vars(Metrics()).values():
         if isinstance(metric, PresentGauge):
-            declared[metric.name.removeprefix("serving_")] = list(metric.labels)
+            found[metric.name] = list(metric.labels)
         elif isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
             suffix = "_total" if isinstance(metric, prometheus_client.Counter) else ""
-            declared[metric._name.removeprefix("serving_") + suffix] = list(metric._labelnames)
-    assert documented == declared
+            found[metric._name + suffix] = list(metric._labelnames)
+    return found
+
+
+def test_the_reference_lists_exactly_the_settings_with_their_defaults() -> None:
+    documented = rows_of_table("settings.md", "variable | default | meaning")
+    assert set(documented) == {f"SERVING_{name.upper()}" for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        # A default that is made or empty has words of its own there.
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert documented[f"SERVING_{name.upper()}"][0] == f"`{field.default}`"
+
+
+def test_the_reference_lists_exactly_the_metrics_with_their_labels() -> None:
+    documented = rows_of_table("metrics.md", "metric | type | labels | meaning")
+    assert {name: re.findall(r"\w+", labels) for name, (_, labels, _) in documented.items()} == declared()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_metric_that_a_document_names_exists(page: Path) -> None:
+    # The last is a signature of TensorFlow Serving.
+    known = {name + part for name in declared() for part in ("", "_bucket", "_count", "_sum")} | {"serving_default"}
+    for name in re.findall(r"\bserving_[a-z_]+[a-z]\b(?![.*:/_])", page.read_text(encoding="utf-8")):
+        assert name in known, f"{page.relative_to(ROOT)}: {name}"
 
 
 def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
