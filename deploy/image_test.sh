@@ -2,12 +2,12 @@
 # Builds the images for CPU and for training with buildah and runs them as a container runtime would: own network
 # (loopback only), own process ids, read-only root file system, numeric user, no capabilities. Needs root, and no
 # container engine. What is shown: first start, stop, restart, a start over the store that an early version of this program
-# wrote, and a retraining whose result the other image serves.
+# wrote, a retraining whose result the other image serves, and, if asked for, the image for GPUs, on a machine without one.
 #
 #   BASE                 base image [docker.io/library/python:3.11-slim-bookworm]; where no registry answers, a
 #                        stand-in is made with debootstrap
 #   IMAGE_TEST_ROOTFS    folder that keeps the stand-in's files from one run to the next
-#   IMAGE_TEST_TARGETS   what is built ["cpu train"]; "cpu" alone needs 3 GB of disk and no TensorFlow
+#   IMAGE_TEST_TARGETS   what is built ["cpu train"], of cpu, train and gpu; "cpu" alone needs 3 GB of disk and no TensorFlow
 #   IMAGE_TEST_KEEP      name under which the CPU image is kept as an OCI archive, such as /tmp/keras-serving.tar
 #   DEBIAN_MIRROR        for debootstrap [its own default]
 #   PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, http_proxy, https_proxy, no_proxy    handed to the build when set
@@ -19,6 +19,7 @@ STAND_IN=localhost/keras-serving-test-base:bookworm
 TARGETS=${IMAGE_TEST_TARGETS:-cpu train}
 MAX_CPU_MB=${MAX_CPU_MB:-500}
 MAX_TRAIN_MB=${MAX_TRAIN_MB:-2500}
+MAX_GPU_MB=${MAX_GPU_MB:-1000}
 HOME_INSIDE=/var/lib/keras-serving
 READY_S=60
 STOP_S=15
@@ -226,6 +227,24 @@ case " $TARGETS " in *" train "*)
   root=$served image=localhost/keras-serving:test-cpu
   start
   check "churn:$(production churn)"
+  stop
+esac
+
+case " $TARGETS " in *" gpu "*)
+  # On the same base as the others, without CUDA: that the lock installs, that everything else works, and what is said.
+  volume=$work/gpu
+  volume_of "$volume"
+  build gpu "$MAX_GPU_MB"
+  say "the image for GPUs, without one"
+  start
+  check
+  refusal=$(inside python3 -c '
+from models.bundle import Bundle
+from models.engines.onnx import OnnxEngine
+from service.settings import PRETRAINED
+OnnxEngine(Bundle.open(PRETRAINED / "dnn"), device="gpu")' 2>&1) && fail "a GPU was asked for, there is none, and nothing was said"
+  tail -n 1 <<<"$refusal"
+  case $refusal in *"CUDA provider did not start"*) ;; *) fail "that is not why";; esac
   stop
 esac
 

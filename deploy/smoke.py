@@ -22,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.errors import StoreError
+from models.remote.address import Address
+from models.remote.s3 import Bucket
 from models.store import Store
 from models.task import Records, TabularRegression
 from service.settings import PRETRAINED, Settings
@@ -69,6 +72,23 @@ def check_contents() -> None:
     listed = {(one["name"].lower(), one["version"]) for one in components}
     installed = {(one.name.lower(), one.version) for one in importlib.metadata.distributions()}
     require(listed == installed, f"listed and installed differ: {sorted(listed ^ installed)}")
+
+
+def check_s3() -> None:
+    """What slim.sh leaves of AWS's client is enough to speak to S3, and to whoever hands out credentials for it."""
+    import botocore.session
+
+    for service in ("s3", "sts", "sso", "sso-oidc"):
+        botocore.session.get_session().create_client(service, region_name="us-east-1")
+    # Nobody listens there: what is asked for is that the client comes as far as that.
+    os.environ |= {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    said = ""
+    try:
+        Bucket(Address.parse("s3://models/fleet"), 2).keys("")
+    except StoreError as error:
+        said = str(error)
+    require("EndpointConnectionError" in said, f"S3: {said or 'no error'}")
 
 
 def check_grpc(port: int) -> None:
@@ -151,6 +171,7 @@ def main() -> int:
     if options.container:
         check_confinement()
         check_contents()
+        check_s3()
     check_grpc(options.grpc_port)
     shipped = [Bundle.open(path.parent).manifest for path in sorted(PRETRAINED.glob("*/manifest.json"))]
     require(bool(shipped), "no model ships")

@@ -1,5 +1,6 @@
 """What can be said about the image and the compose file without building or running them."""
 
+import inspect
 import json
 import re
 import shutil
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from circus.watcher import Watcher
 
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
+# BentoML's supervisor kills a worker that has not ended so long after SIGTERM. Seconds.
+SUPERVISOR_S = inspect.signature(Watcher.__init__).parameters["graceful_timeout"].default
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -162,9 +166,14 @@ def test_compose_passes_secrets_on_by_name_and_holds_none() -> None:
     assert set(environment) == secrets
 
 
-def test_compose_waits_longer_than_the_drain_before_it_kills() -> None:
+def test_compose_waits_longer_than_the_supervisor_before_it_kills() -> None:
     grace = compose()["services"]["serving"]["stop_grace_period"]
-    assert int(grace.removesuffix("s")) >= Settings(_env_file=None).drain_s + 20
+    assert int(grace.removesuffix("s")) >= SUPERVISOR_S + 5
+    assert Settings(_env_file=None).drain_s <= SUPERVISOR_S - 20
+
+
+def test_compose_allows_the_threads_of_eight_workers_with_eight_for_each_of_ten_models() -> None:
+    assert compose()["services"]["serving"]["pids_limit"] >= 8 * (10 * 8 + 20)
 
 
 def test_compose_points_at_files_and_volumes_that_exist() -> None:

@@ -4,7 +4,6 @@ No schema at hand covers ServiceMonitor, PrometheusRule (Prometheus Operator) an
 they name is checked. No cluster takes part.
 """
 
-import inspect
 import re
 import shutil
 import subprocess
@@ -16,14 +15,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from circus.watcher import Watcher
 
 from deploy.kubernetes.rules import TARGET, prometheus_rule
 from models.remote.address import Address
 from service.grpc_server import _GRACE_S
 from service.settings import Settings
 from tests.deploy.kustomized import Resource, documents, identity, kustomized
-from tests.deploy.test_container_files import values
+from tests.deploy.test_container_files import SUPERVISOR_S, values
 
 KUBERNETES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 ROOT = KUBERNETES.parents[1]
@@ -31,8 +29,6 @@ FLEET = "overlays/fleet"
 FOLDERS = ["overlays/cpu", "overlays/gpu", FLEET, "monitoring"]
 OLDEST = "1.28"
 YAMLLINT = str(Path(sys.executable).with_name("yamllint"))
-# BentoML's supervisor kills a worker that has not ended so long after SIGTERM. Seconds.
-SUPERVISOR_S = inspect.signature(Watcher.__init__).parameters["graceful_timeout"].default
 
 
 def of_kind(kind: str, folder: str = "overlays/cpu") -> Resource:
@@ -80,6 +76,14 @@ def test_the_schemas_of_kubernetes_accept_every_core_kind(version: str) -> None:
         kubernetes_validate.validate(resource, version, strict=True)
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(resources[0] | {"spec": {"no": "such field"}}, version, strict=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_everything_is_put_into_the_namespace_that_is_made(folder: str) -> None:
+    namespace = of_kind("Namespace")["metadata"]["name"]
+    resources = [one for one in kustomized(KUBERNETES / folder) if one["kind"] != "Namespace"]
+    assert resources
+    assert {one["metadata"].get("namespace") for one in resources} == {namespace}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -185,6 +189,25 @@ def test_every_setting_is_one_that_the_service_knows(pod: dict[str, Any]) -> Non
         n.removeprefix("SERVING_").lower(): e["value"] for n, e in environment_of(container).items() if "value" in e
     }
     Settings.load(**{name: value for name, value in literal.items() if name in Settings.model_fields})
+
+
+@pytest.mark.parametrize("pod", serving_pods())
+def test_a_pod_is_open_to_none_but_who_has_the_secrets_once_there_are_any(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    given = {
+        name: one["valueFrom"]["secretKeyRef"] for name, one in environment_of(container).items() if "valueFrom" in one
+    }
+    secrets = {f"SERVING_{name.upper()}" for name, field in Settings.model_fields.items() if "Secret" in str(field)}
+    assert secrets <= set(given)
+    assert {given[name]["name"] for name in secrets} == {"keras-serving"}
+
+
+@pytest.mark.parametrize("pod", serving_pods())
+def test_a_pod_works_with_as_many_threads_as_the_cpus_that_it_asks_for(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    environment = environment_of(container)
+    busy = int(environment["SERVING_WORKERS"]["value"]) * int(environment["SERVING_THREADS"]["value"])
+    assert busy == int(container["resources"]["requests"]["cpu"]), "without a limit it would be those of the node"
 
 
 def test_selectors_find_the_pods_of_the_service_and_no_others() -> None:
