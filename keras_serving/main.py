@@ -36,6 +36,15 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # Click looks for what was meant among the commands that are imported already: none.
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=ctx) from None
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="keras-serving")
@@ -62,7 +71,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "keras-serving"
-        return _say(f"{error.format_message()} See {command} --help.", 2)
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?", ")")) else "."
+        return _say(f"{message}{stop} See {command} --help.", 2)
     except click.ClickException as error:
         return _say(error.format_message(), error.exit_code)
     except (UnknownModelError, SettingsError, InputError) as error:

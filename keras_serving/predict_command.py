@@ -41,6 +41,8 @@ def predict(name: str, files: tuple[Path, ...], version: str | None, output: Pat
     """
     if output is not None and output.suffix not in (".csv", ".jsonl"):
         raise click.UsageError(f"--output {output}: use a name that ends with .csv or .jsonl.")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise click.UsageError(f"--output {output}: there is no folder {output.parent}. Make it first.")
     settings = Settings.load()
     bundle = find_bundle(open_store(), name, version)
     task = bundle.manifest.task

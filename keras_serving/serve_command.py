@@ -43,6 +43,8 @@ def serve(  # noqa: PLR0917 - click names them
     chosen = {"models": models, "workers": workers, "engine": engine, "grpc_port": grpc_port}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     settings = chosen_settings(**chosen)
+    for line in settings.misspelt():
+        click.echo(f"keras-serving: {line}", err=True)
     _require_known(settings)
     _require_free(host, port, "--port")
     chosen |= {"grpc_host": host, "grpc_port": free_grpc_port(settings, host, port)}

@@ -3,6 +3,7 @@
 Each is an environment variable with the prefix ``SERVING_``, such as ``SERVING_MAX_BATCH_ROWS=128``.
 """
 
+import difflib
 import os
 import re
 from importlib.util import find_spec
@@ -257,4 +258,15 @@ class Settings(BaseSettings):
             # A secret that is too short is one all the same, and an address may have one in it.
             shown = first["loc"] and first["loc"][0] not in {"admin_token", "api_keys", "store"}
             received = f" Received: {first['input']!r}." if shown else ""
-            raise SettingsError(f"{name}: {first['msg']}.{received}") from None
+            raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}.{received}") from None
+
+    @classmethod
+    def misspelt(cls) -> list[str]:
+        """A line for each variable ``SERVING_*`` that is no setting: it does nothing, and its value is not shown."""
+        known = [f"SERVING_{name.upper()}" for name in cls.model_fields]
+        lines = []
+        for name in sorted(set(map(str.upper, os.environ)) - set(known)):
+            if name.startswith("SERVING_"):
+                meant = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+                lines.append(f"{name} is no setting and does nothing." + "".join(f" Did you mean {x}?" for x in meant))
+        return lines

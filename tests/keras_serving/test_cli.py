@@ -20,7 +20,9 @@ RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (["frobnicate"], "No such command 'frobnicate'"),
+        (["frobnicate"], "No such command 'frobnicate'. See"),
+        (["serv"], "Did you mean 'serve'?"),
+        (["compare", "dnn", "--over", "optimizer=sgdd"], "received 'sgdd'. See keras-serving compare --help."),
         (["serve", "--port", "99999"], "1<=x<=65535"),
         (["serve", "--models", "clothes,nope"], "Known models: cars, clothes, heat"),
         (["serve", "--models", "UPPER"], "SERVING_MODELS"),
@@ -31,6 +33,7 @@ RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
         (["predict", "cars"], "Missing argument 'FILES...'"),
         (["predict", "cars", "missing.json"], "does not exist"),
         (["predict", "cars", ".", "--output", "x.xlsx"], ".csv or .jsonl"),
+        (["predict", "cars", ".", "--output", "missing/x.csv"], "there is no folder missing. Make it first."),
     ],
 )
 def test_wrong_use_exits_2_with_one_line_that_says_the_remedy(cli: Cli, arguments: list[str], remedy: str) -> None:

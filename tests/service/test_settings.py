@@ -163,3 +163,16 @@ def test_a_secret_that_is_not_set_or_empty_is_off(monkeypatch: pytest.MonkeyPatc
     for name in ("SERVING_ADMIN_TOKEN", "SERVING_API_KEYS") if empty is not None else ():
         monkeypatch.setenv(name, empty or "")
     assert (Settings.load().admin_token, Settings.load().api_keys) == (None, ())
+
+
+def test_a_misspelt_variable_is_named_with_what_was_meant_and_without_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SERVING_MAX_QUEUE_S", "1")
+    assert Settings.misspelt() == []
+    monkeypatch.setenv("SERVING_ADMIN_TOKE", "a-secret-all-the-same")
+    monkeypatch.setenv("SERVING_ELSEWHERE_URI", "x")
+    assert Settings.misspelt() == [
+        "SERVING_ADMIN_TOKE is no setting and does nothing. Did you mean SERVING_ADMIN_TOKEN?",
+        "SERVING_ELSEWHERE_URI is no setting and does nothing.",
+    ]
