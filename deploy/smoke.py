@@ -76,7 +76,7 @@ def check_contents() -> None:
 
 def check_s3() -> None:
     """What slim.sh leaves of AWS's client is enough to speak to S3, and to whoever hands out credentials for it."""
-    import botocore.session
+    import botocore.session  # type: ignore[import-untyped]
 
     for service in ("s3", "sts", "sso", "sso-oidc"):
         botocore.session.get_session().create_client(service, region_name="us-east-1")

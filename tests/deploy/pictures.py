@@ -23,8 +23,8 @@ from models.bundle import Bundle
 from models.store import Canary, Store, Traffic
 from models.task import Classes
 from service.settings import PRETRAINED
-from tests.deploy.watched import JOB, Prometheus, prometheus, wait_for
-from tests.e2e.server import Server, running
+from tests.deploy.watched import JOB, Prometheus, prometheus
+from tests.e2e.server import Server, running, wait_for
 from tests.redeploy.offered import resealed
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability"

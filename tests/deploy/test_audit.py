@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -107,6 +110,54 @@ def test_a_lock_that_could_not_be_asked_about_hides_nothing_of_the_others(
     said = capsys.readouterr().out
     assert said.count("PYSEC-1") == len(audit.LOCKS) - 1
     assert "container: NOT AUDITED (Failed to resolve the host)" in said
+
+
+class Database(BaseHTTPRequestHandler):
+    """Knows one thing of setuptools 80.0 and nothing of anything else, in the words of OSV."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = {
+            "id": "PYSEC-1",
+            "aliases": ["CVE-1"],
+            "affected": [
+                {
+                    "package": {"name": "setuptools", "ecosystem": "PyPI"},
+                    "ranges": [{"type": "ECOSYSTEM", "events": [{"fixed": "80.1"}]}],
+                }
+            ],
+        }
+        body = json.dumps({"vulns": [known]} if asked["package"]["name"] == "setuptools" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    """What pip-audit itself asks."""
+    with HTTPServer(("127.0.0.1", 0), Database) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")
+        monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://127.0.0.1:{server.server_port}/v1/query")
+        yield server
+        server.shutdown()
+
+
+def test_pip_audit_itself_is_understood_with_a_finding_and_without_a_database(
+    database: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "build.txt").write_text(f"setuptools==80.0 --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setattr(audit, "REQUIREMENTS", tmp_path)
+    assert audit.main(["build"]) == 1
+    assert "  setuptools 80.0: PYSEC-1, fixed in 80.1\n" in capsys.readouterr().out
+    monkeypatch.setenv("PIP_AUDIT_OSV_URL", "http://127.0.0.1:9/")
+    assert audit.main(["build"]) == 0
+    assert "SKIPPED, nothing was audited" in capsys.readouterr().out
 
 
 def test_without_the_tool_the_audit_fails(

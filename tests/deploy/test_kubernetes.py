@@ -253,6 +253,12 @@ def test_ports_are_called_the_same_from_the_pod_to_the_monitor_and_the_ingress()
     assert policy["spec"]["egress"] == []
 
 
+def test_the_ingress_lets_through_bodies_as_large_as_the_service_takes() -> None:
+    (ingress,) = documents(KUBERNETES / "examples" / "ingress.yaml")
+    limit = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(limit.removesuffix("m")) * 1024**2 == Settings.model_fields["max_body_bytes"].default
+
+
 def test_images_carry_the_version_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for folder, suffix in (("overlays/cpu", ""), ("overlays/gpu", "-gpu"), (FLEET, "")):

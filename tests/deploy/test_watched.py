@@ -17,8 +17,8 @@ from deploy.grafana.panels import Panel
 from models.bundle import ONNX, Bundle
 from models.store import Canary, Store, Traffic
 from tests.bundles import CARS, CREATED, IMAGE, graph_of, make_bundle
-from tests.deploy.watched import JOB, Prometheus, exposing, prometheus, shortened, wait_for
-from tests.e2e.server import Server, running
+from tests.deploy.watched import JOB, Prometheus, exposing, prometheus, shortened
+from tests.e2e.server import Server, running, wait_for
 from tests.redeploy.offered import resealed
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian: prometheus)")

@@ -4,8 +4,7 @@ import re
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.e2e.server import free_port
+from tests.e2e.server import free_port, wait_for
 
 RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 JOB = "keras-serving"
@@ -98,14 +97,6 @@ def _is_ready(url: str) -> bool:
         return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 45) -> None:
-    """Wait until ``condition`` is true; ``what`` is for the message."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.2)
 
 
 @contextmanager
