@@ -100,12 +100,14 @@ def bentoml_route(path: str) -> str | None:
 def summary(served: Served) -> dict[str, Any]:
     """One line of ``GET /models``."""
     manifest = served.manifest
+    # The validation rows chose the version: their figures, of the same names, flatter it.
+    tested = [figure for figure in manifest.figures if figure.split == "test"] or manifest.figures
     return {
         "name": manifest.name,
         "version": manifest.version,
         "kind": manifest.task.kind,
         "architecture": manifest.architecture,
-        "figures": {figure.name: figure.value for figure in manifest.figures},
+        "figures": {figure.name: figure.value for figure in tested},
         "predict": f"/predict/{manifest.name}",
     }
 
@@ -137,6 +139,7 @@ def description(served: Served) -> dict[str, Any]:
             "batch_rows": served.profile.batch_rows,
             "inline_rows": served.batcher.inline_rows,
             "padded": served.engine.padded,
+            "split_rows": served.engine.split_rows,
         },
     }
 

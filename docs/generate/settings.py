@@ -13,8 +13,8 @@ from service.settings import Settings
 _INTRODUCTION = """
 Every setting of the service is an environment variable with the prefix `SERVING_`; flags of [`keras-serving
 serve`](cli.md#keras-serving-serve) set some of them. A value that breaks its rule ends the start with one line that
-names the variable, the rule and the value. A variable that is no setting does nothing; it is named at the start, with the
-setting that is like it. Secrets are never shown.
+names the variable, the rule and the value. A variable that is no setting does nothing; it is named at the start,
+with the setting that is like it. Secrets are never shown.
 
 Durations end in `_S`, `_MS` or `_H` for seconds, milliseconds or hours.
 """

@@ -4,17 +4,20 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import prometheus_client
 import pytest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from models.bundle import ONNX
+from models.bundle import ONNX, Bundle
 from models.store import Store
-from service.routes import bentoml_route, owned
+from service.routes import bentoml_route, owned, summary
 from service.runtime import Runtime
-from service.settings import Settings
+from service.served import Served
+from service.settings import PRETRAINED, Settings
 from tests.service.asgi import Client
 from tests.service.conftest import StartRuntime, client_of
 from tests.service.test_metrics import samples
@@ -90,6 +93,13 @@ async def test_the_models_are_listed_with_version_kind_and_quality(client: Clien
         "figures": {"accuracy": 0.9},
         "predict": "/predict/cars",
     }
+
+
+def test_the_figures_in_the_list_are_those_of_the_test_rows() -> None:
+    manifest = Bundle.open(PRETRAINED / "cnn").manifest
+    accuracy = {figure.split: figure.value for figure in manifest.figures if figure.name == "accuracy"}
+    assert accuracy["test"] != accuracy["validation"]
+    assert summary(cast("Served", SimpleNamespace(manifest=manifest)))["figures"]["accuracy"] == accuracy["test"]
 
 
 @pytest.mark.parametrize("name", ["cars", "clothes", "heat"])
