@@ -34,19 +34,7 @@ def successor(source: Bundle, folder: Path) -> Bundle:
     classes = isinstance(source.manifest.task, Classes)
     (folder / ONNX).write_bytes(_changed(source, classes=classes))
     np.savez(folder / GOLDEN, rows=rows, outputs=outputs[:, ::-1] if classes else outputs + _SHIFT)
-    old = source.manifest
-    return Bundle.seal(
-        folder,
-        name=old.name,
-        architecture=old.architecture,
-        task=old.task,
-        figures=old.figures,
-        parameters=old.parameters,
-        lineage=old.lineage,
-        example=old.example,
-        golden_tolerance=old.golden_tolerance,
-        created=old.created + timedelta(seconds=1),
-    )
+    return source.resealed(folder, created=source.manifest.created + timedelta(seconds=1))
 
 
 def _changed(source: Bundle, *, classes: bool) -> bytes:

@@ -6,32 +6,16 @@ Values only: `models/store.py` reads and replaces the document on disk.
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.audit import Action, Change
 from models.errors import ConflictError
-from models.names import is_name, is_version
+from models.names import Name, Version
 
 PRODUCTION = "production"
 CANDIDATE = "candidate"
 _PREVIOUS = 10
 _DELETED = 50
-
-
-def _named(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(f"{text!r} is no name")
-    return text
-
-
-def _version(text: str) -> str:
-    if not is_version(text):
-        raise ValueError(f"{text!r} is no version")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_named)]
-Version = Annotated[str, AfterValidator(_version)]
 
 
 class _Document(BaseModel):

@@ -35,6 +35,11 @@ GOLDEN = "golden.npz"
 REFERENCE = "reference.json"
 CARD = "card.md"
 TRAINED_ROWS = "trained_rows.npy"
+# What `Bundle.seal` is told of a bundle; the rest of a manifest comes of the files, or later.
+_TOLD = (
+    *("name", "architecture", "task", "figures", "parameters"),
+    *("lineage", "example", "golden_tolerance", "created"),
+)
 
 
 def label(path: Path) -> str:
@@ -148,6 +153,18 @@ class Bundle:
             files=files,
         ).sealed()
         return cls._written(directory, manifest)
+
+    def resealed(self, directory: Path, **changes: Any) -> "Bundle":
+        """Make a bundle of other files that says of itself what this one says, but for the gate and ``changes``.
+
+        Args:
+            directory: Where the files lie, as `seal` takes them; may be this bundle's own.
+            changes: Arguments of `seal`.
+
+        Raises:
+            BundleError: A required file is missing.
+        """
+        return self.seal(directory, **{member: getattr(self.manifest, member) for member in _TOLD} | changes)
 
     @classmethod
     def _written(cls, directory: Path, manifest: Manifest) -> "Bundle":

@@ -1,16 +1,8 @@
 """What the gate decided about a version before it went live, with the numbers that it decided by."""
 
-from typing import Annotated
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from models.names import is_version
-
-
-def _version(text: str) -> str:
-    if not is_version(text):
-        raise ValueError(f"{text!r} is no version")
-    return text
+from models.names import Version
 
 
 class Criterion(BaseModel):
@@ -54,7 +46,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    production: Annotated[str, AfterValidator(_version)]
+    production: Version
     rows: int = Field(ge=0)
     left_out: int = Field(ge=0)
     margin: float = Field(gt=0)

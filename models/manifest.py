@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from models.decision import Decision
-from models.names import is_name, is_version
+from models.names import Name, Version
 from models.task import Task
 
 MANIFEST_VERSION = 1
@@ -26,9 +26,9 @@ FILE_PATTERN = r"([a-z0-9_-]+/)?[A-Za-z0-9_-]+(\.[a-z0-9]+)+"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _require(good: bool, text: str, what: str) -> str:
-    if not good:
-        raise ValueError(f"{text!r} is no {what}")
+def _file(text: str) -> str:
+    if not re.fullmatch(FILE_PATTERN, text):
+        raise ValueError(f"{text!r} is no file name")
     return text
 
 
@@ -123,8 +123,8 @@ class Manifest(_Document):
     """
 
     manifest_version: Literal[1] = 1
-    name: Annotated[str, AfterValidator(lambda v: _require(is_name(v), v, "model name"))]
-    version: Annotated[str, AfterValidator(lambda v: _require(is_version(v), v, "version"))]
+    name: Name
+    version: Version
     architecture: str
     created: datetime
     task: Task
@@ -133,10 +133,7 @@ class Manifest(_Document):
     lineage: Lineage
     example: JsonValue
     golden_tolerance: float = Field(default=1e-5, gt=0, le=1e-2)
-    files: dict[
-        Annotated[str, AfterValidator(lambda v: _require(re.fullmatch(FILE_PATTERN, v) is not None, v, "file name"))],
-        FileEntry,
-    ]
+    files: dict[Annotated[str, AfterValidator(_file)], FileEntry]
     gate: Decision | None = None
     digest: str = ""
 

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from training.reference import inputs, reference_rows
 from training.report import write_card
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import keras
 
     from models import Facts
@@ -64,9 +67,7 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
             f"{evaluation.figures[0].value}. The data or the code differ; train again."
         )
     fitted = Fitted(model, _facts(model), {}, (), split.train)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        staging = Path(temporary) / "bundle"
-        shutil.copytree(path, staging)
+    with _replacing(bundle) as staging:
         for plot in (staging / "plots").glob("*.png"):
             if plot.stem != "learning_curve":
                 plot.unlink()
@@ -84,7 +85,6 @@ def recard(path: Path, data: DataSet, raw: Raw) -> Bundle:
             sections=sections(task, fitted, split, evaluation, folds=config.folds),
         )
         _write_rows(staging, split)
-        _replace(path, staging, bundle)
     return Bundle.open(path)
 
 
@@ -101,11 +101,8 @@ def add_rows(path: Path, data: DataSet, raw: Raw) -> Bundle:
     """
     bundle = Bundle.open(path)
     _, split = split_of(bundle, data, raw)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        staging = Path(temporary) / "bundle"
-        shutil.copytree(path, staging)
+    with _replacing(bundle) as staging:
         _write_rows(staging, split)
-        _replace(path, staging, bundle)
     return Bundle.open(path)
 
 
@@ -130,11 +127,8 @@ def add_reference(path: Path, data: DataSet, raw: Raw) -> Bundle:
                 f"{entry['name']}: the recorded statistics must come out again. Received: others. "
                 "The data or the code differ; train again."
             )
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        staging = Path(temporary) / "bundle"
-        shutil.copytree(path, staging)
+    with _replacing(bundle) as staging:
         (staging / REFERENCE).write_text(json.dumps(recorded | {"inputs": found}) + "\n", encoding="utf-8")
-        _replace(path, staging, bundle)
     return Bundle.open(path)
 
 
@@ -159,26 +153,20 @@ def _write_rows(staging: Path, split: Split) -> None:
     np.save(staging / TRAINED_ROWS, trained_on((split.train, split.validation)), allow_pickle=False)
 
 
-def _replace(path: Path, staging: Path, bundle: Bundle) -> None:
-    """Seal what lies in `staging` as the same version, verify it, and move it to the bundle's place."""
-    manifest = bundle.manifest
-    sealed = Bundle.seal(
-        staging,
-        name=manifest.name,
-        architecture=manifest.architecture,
-        task=manifest.task,
-        figures=manifest.figures,
-        parameters=manifest.parameters,
-        lineage=manifest.lineage,
-        example=manifest.example,
-        golden_tolerance=manifest.golden_tolerance,
-        created=manifest.created,
-    )
-    if manifest.gate is not None:
-        sealed = sealed.judged(manifest.gate)
-    sealed.verify()
-    path.rename(staging.parent / "replaced")
-    staging.rename(path)
+@contextmanager
+def _replacing(bundle: Bundle) -> Iterator[Path]:
+    """A copy of a bundle; what is changed there is sealed as the same version, verified, and takes its place."""
+    path, gate = bundle.path, bundle.manifest.gate
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        staging = Path(temporary) / "bundle"
+        shutil.copytree(path, staging)
+        yield staging
+        sealed = bundle.resealed(staging)
+        if gate is not None:
+            sealed = sealed.judged(gate)
+        sealed.verify()
+        path.rename(Path(temporary) / "replaced")
+        staging.rename(path)
 
 
 def _facts(model: keras.Model) -> Facts:

@@ -76,11 +76,17 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until it holds: what one worker is told or counts, the others know a moment later."""
+def wait_for(condition: Callable[[], object], what: str = "what is waited for", seconds: float = 45) -> None:
+    """Wait until it holds: what one worker is told or counts, the others know a moment later.
+
+    Args:
+        condition: Asked again and again.
+        what: For the message.
+        seconds: How long at most; long, since only a failure takes them.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "not in time"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from models.remote.s3 import Bucket
 from models.remote.store import RemoteStore
 from tests.bundles import CARS, make_bundle
 from tests.e2e.s3 import KEYS, Wire, make_bucket, s3_server
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running, wait_for
 
 URL = "s3://models/a/fleet"
 RECORD = {"weight": 3000, "horsepower": 120, "origin": "usa"}
@@ -45,13 +45,6 @@ def environment(port: int) -> dict[str, str]:
         | {"SERVING_STORE": URL, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "SERVING_STORE_POLL_S": "0.2"}
         | {"SERVING_LOG_LEVEL": "DEBUG", "SERVING_ADMIN_TOKEN": TOKEN}
     )
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.05)
 
 
 # --- objects

@@ -36,16 +36,6 @@ def value_of(bundle: Bundle, record: dict[str, object]) -> float:
     return float(run_offline(bundle, CARS.parse([record]))[0, 0])
 
 
-def wait_for_version(url: str, version: str, seconds: float = 5.0) -> float:
-    """Seconds until ``version`` answers."""
-    started = time.monotonic()
-    while time.monotonic() - started < seconds:
-        if ask(url).json()["version"] == version:
-            return time.monotonic() - started
-        time.sleep(0.01)
-    raise AssertionError(f"{version} does not answer")
-
-
 def test_it_is_alive_but_not_ready_before_the_models_are_loaded(home: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "pre", "cars", CARS)
     home.mkdir()

@@ -15,7 +15,7 @@ import pytest
 from models.bundle import ONNX, Bundle
 from models.store import Store
 from tests.bundles import CARS, CREATED, make_bundle
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running, wait_for
 
 RECORD = {"instances": [{"weight": 3000, "horsepower": 100, "origin": "usa"}]}
 
@@ -34,11 +34,8 @@ def service(server: Server, version: str) -> str:
     return str(json.loads(models(server, "show", "cars", version, "--url", server.url, "--json"))["service"])
 
 
-def wait_for(server: Server, version: str) -> None:
-    deadline = time.monotonic() + 10
-    while httpx.get(f"{server.url}/models/cars").json()["version"] != version:
-        assert time.monotonic() < deadline, server.text
-        time.sleep(0.02)
+def wait_for_version(server: Server, version: str) -> None:
+    wait_for(lambda: httpx.get(f"{server.url}/models/cars").json()["version"] == version)
 
 
 @pytest.fixture
@@ -70,13 +67,13 @@ def test_versions_are_labelled_promoted_rolled_back_and_deleted_under_load(
             assert service(server, versions[2]) == f"{server.url} has not loaded it; {versions[0]} answers"
             models(server, "label", "cars", versions[1], "candidate")
             models(server, "promote", "cars", "candidate")
-            wait_for(server, versions[1])
+            wait_for_version(server, versions[1])
             models(server, "promote", "cars", versions[2])
-            wait_for(server, versions[2])
+            wait_for_version(server, versions[2])
             # The oldest is needed by nothing any more; the one before is what a rollback needs.
             assert models(server, "prune", "cars", "--keep", "1") == f"cars: deleted {versions[0]}\n"
             models(server, "rollback", "cars")
-            wait_for(server, versions[1])
+            wait_for_version(server, versions[1])
         finally:
             stop.set()
             asking.join()

@@ -210,7 +210,7 @@ def test_a_worker_that_starts_after_its_version_broke_falls_back_and_says_so(
         (home / "models" / "cars" / new.manifest.version / ONNX).write_bytes(b"gone")
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: victim not in server.workers() and len(server.workers()) == 2, 20)
+        wait_for(lambda: victim not in server.workers() and len(server.workers()) == 2)
         wait_for(lambda: server.metric("serving_model_info", alias="fallback") == 1)
         answers = [ask(server.url) for _ in range(40)]
         assert all(is_right(answer, old, new) for answer in answers)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models.bundle import GOLDEN, KERAS, MANIFEST, ONNX, Bundle
+from models.bundle import GOLDEN, KERAS, ONNX, Bundle
 from models.engines import check_golden, open_engine
 from models.errors import BundleError, EngineError
 from models.task import Task
@@ -36,12 +36,6 @@ class Scripted:
 
     def close(self) -> None:
         pass
-
-
-def reseal(folder: Path, bundle: Bundle, **changes: Any) -> Bundle:
-    (folder / MANIFEST).unlink(missing_ok=True)
-    keep = ("name", "architecture", "task", "figures", "parameters", "lineage", "example", "created")
-    return Bundle.seal(folder, **{member: getattr(bundle.manifest, member) for member in keep} | changes)
 
 
 def altered(bundle: Bundle, name: str) -> Bundle:
@@ -120,7 +114,7 @@ def test_a_graph_that_onnxruntime_refuses_is_an_engine_error(bundle_of: MakeBund
     bundle = bundle_of()
     (bundle.path / ONNX).write_bytes(b"no graph at all")
     with pytest.raises(EngineError, match="onnxruntime refuses"):
-        open_engine(reseal(bundle.path, bundle), kind="onnx")
+        open_engine(bundle.resealed(bundle.path), kind="onnx")
 
 
 @pytest.mark.parametrize("rows", [np.zeros((1, 4), np.float32), np.zeros((1, 3), np.float64)])
@@ -207,7 +201,7 @@ def twin(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     model = keras.Model(rows, dense(rows))
     dense.set_weights([weights])
     model.save(bundle.path / KERAS)
-    return reseal(bundle.path, bundle)
+    return bundle.resealed(bundle.path)
 
 
 @pytest.fixture
@@ -238,7 +232,7 @@ def test_onnx_is_the_first_choice(twin: Bundle) -> None:
 
 def test_a_bundle_without_a_graph_is_served_by_tensorflow(own_twin: Bundle) -> None:
     (own_twin.path / ONNX).unlink()
-    bare = reseal(own_twin.path, own_twin)
+    bare = own_twin.resealed(own_twin.path)
     engine = open_engine(bare)
     assert engine.name == "tensorflow"
     assert check_golden(engine, bare) <= 1e-5
@@ -263,7 +257,7 @@ def test_a_lambda_layer_is_refused_and_never_run(own_twin: Bundle, keras: Any, t
     keras.Model(rows, malicious(rows)).save(own_twin.path / KERAS)
     mark.unlink()  # Building the model has run it once.
     with pytest.raises(EngineError, match=r"(?s)Keras refuses .*[Ll]ambda"):
-        open_engine(reseal(own_twin.path, own_twin), kind="tensorflow")
+        open_engine(own_twin.resealed(own_twin.path), kind="tensorflow")
     assert not mark.exists()
 
 
@@ -271,7 +265,7 @@ def test_a_file_that_keras_cannot_read_is_an_engine_error(own_twin: Bundle) -> N
     with zipfile.ZipFile(own_twin.path / KERAS, "w") as archive:
         archive.writestr("config.json", "{}")
     with pytest.raises(EngineError, match="Keras refuses"):
-        open_engine(reseal(own_twin.path, own_twin), kind="tensorflow")
+        open_engine(own_twin.resealed(own_twin.path), kind="tensorflow")
 
 
 def test_rows_of_another_shape_are_an_engine_error(twin: Bundle) -> None:
@@ -282,7 +276,7 @@ def test_rows_of_another_shape_are_an_engine_error(twin: Bundle) -> None:
 def test_a_graph_that_disagrees_with_the_golden_rows_is_refused(own_twin: Bundle) -> None:
     rows, outputs = own_twin.golden()
     np.savez(own_twin.path / GOLDEN, rows=rows, outputs=outputs + 1)
-    shifted = reseal(own_twin.path, own_twin)
+    shifted = own_twin.resealed(own_twin.path)
     for kind in ("tensorflow", "onnx"):
         with pytest.raises(EngineError, match="differs from training by 1"):
             check_golden(open_engine(shifted, kind=kind), shifted)

@@ -19,19 +19,7 @@ def resealed(source: Bundle, folder: Path, created: datetime, graph: bytes | Non
     shutil.copytree(source.path, folder, ignore=shutil.ignore_patterns(MANIFEST, "model.yaml"))
     if graph is not None:
         (folder / ONNX).write_bytes(graph)
-    manifest = source.manifest
-    return Bundle.seal(
-        folder,
-        name=manifest.name,
-        architecture=manifest.architecture,
-        task=manifest.task,
-        figures=manifest.figures,
-        parameters=manifest.parameters,
-        lineage=manifest.lineage,
-        example=manifest.example,
-        golden_tolerance=manifest.golden_tolerance,
-        created=created,
-    )
+    return source.resealed(folder, created=created)
 
 
 def slow(source: Bundle, side: int = _WORK) -> bytes:

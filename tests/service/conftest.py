@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
+from models.store import Store
 from service.gateway import Gateway
+from service.loader import Loader
+from service.metrics import Metrics
 from service.routes import build_routes
 from service.runtime import Runtime
 from service.settings import Settings
@@ -25,6 +28,28 @@ async def bentoml_stub(scope: Any, receive: Any, send: Any) -> None:
 
 def client_of(runtime: Runtime) -> Client:
     return Client(Gateway(runtime, build_routes(runtime), bentoml_stub))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that nobody tells of."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+class Started:
+    """Starts loaders and closes them at the end of the test."""
+
+    def __init__(self) -> None:
+        self.loaders: list[Loader] = []
+
+    async def __call__(self, settings: Settings, *, wait: bool = True) -> Loader:
+        loader = Loader(settings, Store(settings.home), Metrics())
+        self.loaders.append(loader)
+        loader.start()
+        if wait:
+            await until(lambda: loader.ready)
+        return loader
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +69,14 @@ def own_process_settings() -> Iterator[None]:
 
 
 @pytest.fixture
+async def started(thawed_garbage: None) -> AsyncIterator[Started]:
+    starter = Started()
+    yield starter
+    for loader in starter.loaders:
+        await loader.close()
+
+
+@pytest.fixture
 async def start_runtime(thawed_garbage: None) -> AsyncIterator[StartRuntime]:
     """Starts a runtime and waits until it has loaded what it can."""
     runtimes: list[Runtime] = []
@@ -52,9 +85,7 @@ async def start_runtime(thawed_garbage: None) -> AsyncIterator[StartRuntime]:
         runtime = Runtime.create(settings)
         runtimes.append(runtime)
         runtime.start()
-        async with asyncio.timeout(20):
-            while not runtime.loader.ready:  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+        await until(lambda: runtime.loader.ready)
         return runtime
 
     yield start

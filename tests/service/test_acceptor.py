@@ -16,7 +16,7 @@ from uvicorn import Config, Server
 from service import acceptor
 from service.acceptor import _LOOKS_S, Acceptor, Connections, spread_connections
 from service.shares import Shares
-from tests.service.test_loader import until
+from tests.service.conftest import until
 
 
 class FakeShares:

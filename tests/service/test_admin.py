@@ -18,9 +18,9 @@ from service.settings import Settings
 from tests.bundles import CARS, CREATED
 from tests.conftest import MakeBundle
 from tests.service.asgi import Answer, Client
-from tests.service.conftest import StartRuntime, client_of
+from tests.service.conftest import StartRuntime, client_of, until
 from tests.service.test_gateway import check_problem
-from tests.service.test_loader import damage, until
+from tests.service.test_loader_damage import damage
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - made up
 BEARER = {"authorization": f"Bearer {TOKEN}"}

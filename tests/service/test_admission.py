@@ -8,9 +8,8 @@ import pytest
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.service.asgi import Client
-from tests.service.conftest import StartRuntime, client_of
+from tests.service.conftest import StartRuntime, client_of, until
 from tests.service.test_gateway import CAR, JSON, Held, body_of, check_problem, predict
-from tests.service.test_loader import until
 from tests.service.test_metrics import rendered
 
 

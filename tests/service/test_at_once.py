@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,19 +16,11 @@ from service.protocols.base import Pin
 from service.settings import Settings
 from tests.bundles import CARS, CREATED, SERIES
 from tests.conftest import MakeBundle
-from tests.service.conftest import StartRuntime
-from tests.service.test_loader import Started, reloads, until, version_of
+from tests.service.conftest import Started, StartRuntime, until
+from tests.service.test_loader import reloads, version_of
 from tests.service.test_traffic import Fails, ask, begin, candidate, production
 
 __all__ = ["candidate", "production"]
-
-
-@pytest.fixture
-async def started(thawed_garbage: None) -> AsyncIterator[Started]:
-    starter = Started()
-    yield starter
-    for loader in starter.loaders:
-        await loader.close()
 
 
 @pytest.fixture

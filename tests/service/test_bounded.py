@@ -13,7 +13,8 @@ from service.bounded import GeneralWay, Limits
 from service.fast_lane import FastLane
 from service.gateway import Gateway, Request
 from service.protocols.base import Response
-from tests.service.test_fast_lane import FakeGateway, post, serving, until
+from tests.service.conftest import until
+from tests.service.test_fast_lane import FakeGateway, post, serving
 
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEADS = {

@@ -1,6 +1,5 @@
 """Captured requests: whole files only, bounded, and usable as data to train on."""
 
-import asyncio
 import json
 import os
 import time
@@ -19,7 +18,7 @@ from service.runtime import Runtime
 from service.settings import Settings, SettingsError
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, rows_of
 from tests.service.asgi import Client
-from tests.service.conftest import StartRuntime, client_of
+from tests.service.conftest import StartRuntime, client_of, until
 from training.own.source import read_text_table
 
 JSON = {"content-type": "application/json"}
@@ -118,9 +117,7 @@ async def test_a_share_of_the_requests_is_captured(capturing: Settings, start_ru
 async def test_what_was_captured_is_written_when_the_service_ends(capturing: Settings) -> None:
     runtime = Runtime.create(capturing)
     runtime.start()
-    async with asyncio.timeout(20):
-        while not runtime.loader.ready:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: runtime.loader.ready)
     await ask(client_of(runtime), rows_of(CARS, 1), "last")
     await runtime.close()
     assert pq.read_table(files_of(capturing)[0])["_request_id"].to_pylist() == ["last"]

@@ -17,6 +17,7 @@ from service.fast_lane import FastLane
 from service.gateway import Request
 from service.protocols import native
 from service.protocols.base import Response
+from tests.service.conftest import until
 
 Reply = Callable[[Request], Awaitable[Response]]
 
@@ -84,12 +85,6 @@ class Served:
                     await writer.drain()
                 await asyncio.sleep(0)
             return await asyncio.wait_for(reader.read(), 10)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -1,8 +1,6 @@
 """One worker of a server asks the store for news, and every one knows how it went."""
 
-import asyncio
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from models.remote.store import RemoteStore
 from service.follower import Follower, pause_s
 from service.settings import Settings
 from tests.conftest import MakeBundle
+from tests.service.conftest import until
 
 
 class Place(Folder):
@@ -42,12 +41,6 @@ class Worker:
         self.told: list[str] = []
         settings = Settings.load(home=root, store_poll_s=0.01)
         self.follower = Follower(self.store, settings, self.told.append)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of, run_offline
 from tests.service.asgi import Answer, Client
-from tests.service.conftest import StartRuntime, bentoml_stub, client_of
-from tests.service.test_loader import until
+from tests.service.conftest import StartRuntime, bentoml_stub, client_of, until
 from tests.service.test_metrics import rendered
 
 JSON = {"content-type": "application/json"}

@@ -18,7 +18,7 @@ from service.grpc_server import GrpcServer
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, rows_of
-from tests.service.conftest import StartRuntime
+from tests.service.conftest import StartRuntime, until
 from tests.service.engines import FakeEngine, Gate, batcher_of
 
 KEY = "a-key-that-is-long-enough"
@@ -76,12 +76,6 @@ def counted(runtime: Runtime, text: str) -> float:
     """Sum of the counters whose line has ``text``."""
     lines = runtime.metrics.render()[0].decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if text in line and "_total" in line and line[0] != "#")
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_the_trace_of_a_request_comes_back(door: Door) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,17 +20,10 @@ from service.served import Served
 from service.settings import Settings
 from tests.bundles import CARS, CREATED, run_offline
 from tests.conftest import MakeBundle
-from tests.service.test_loader import ROWS, Started, answer, info, reloads, until, version_of
+from tests.service.conftest import Started, until
+from tests.service.test_loader import ROWS, answer, info, reloads, version_of
 
 pytestmark = pytest.mark.usefixtures("thawed_garbage")
-
-
-@pytest.fixture
-async def started() -> AsyncIterator[Started]:
-    starter = Started()
-    yield starter
-    for loader in starter.loaders:
-        await loader.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from service.loader import Loader
 from service.metrics import Metrics
 from service.patience import read_patiently
 from service.settings import Settings
+from tests.service.conftest import until
 
 pytestmark = pytest.mark.usefixtures("thawed_garbage")
 
@@ -36,12 +37,6 @@ async def loader(tmp_path: Path, settings: Settings) -> AsyncIterator[Loader]:
     loader = Loader(empty, FullStore(empty.home), Metrics())
     yield loader
     await loader.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 def shown(loader: Loader) -> str:

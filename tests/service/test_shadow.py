@@ -21,8 +21,7 @@ from service.settings import Settings
 from service.shadow import Shadows, difference
 from tests.bundles import CARS, CREATED, IMAGE, SERIES, rows_of, run_offline
 from tests.conftest import MakeBundle
-from tests.service.conftest import StartRuntime, client_of
-from tests.service.test_loader import until
+from tests.service.conftest import StartRuntime, client_of, until
 
 JSON = {"content-type": "application/json"}
 

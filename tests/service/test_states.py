@@ -16,8 +16,7 @@ from service.settings import Settings
 from service.states import states
 from tests.bundles import CARS, CREATED
 from tests.conftest import MakeBundle
-from tests.service.conftest import StartRuntime, client_of
-from tests.service.test_loader import until
+from tests.service.conftest import StartRuntime, client_of, until
 
 
 @pytest.fixture

@@ -22,8 +22,7 @@ from service.settings import Settings
 from tests.bundles import CARS, CREATED
 from tests.conftest import MakeBundle
 from tests.service.asgi import Answer
-from tests.service.conftest import StartRuntime, client_of
-from tests.service.test_loader import until
+from tests.service.conftest import StartRuntime, client_of, until
 from tests.service.test_metrics import rendered
 
 CAR = {"weight": 3504, "horsepower": 130, "origin": "usa"}

@@ -334,14 +334,4 @@ def saved(model: keras.Model, task: Task, name: str, folder: Path) -> Bundle:
     """A bundle with a real Keras file."""
     made = make_bundle(folder, "old", task)
     model.save(made.path / KERAS)
-    manifest = made.manifest
-    return Bundle.seal(
-        made.path,
-        name="old",
-        architecture=name,
-        task=task,
-        figures=(),
-        parameters=1,
-        lineage=manifest.lineage,
-        example=manifest.example,
-    )
+    return made.resealed(made.path, architecture=name)

@@ -5,8 +5,6 @@ import json
 import re
 import shlex
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, Requ
 
 from models.store import Store
 from tests.bundles import CARS, IMAGE, make_bundle
-from tests.e2e.server import Server
+from tests.e2e.server import Server, wait_for
 from tests.web.conftest import KEY, TASKS, Watch, visit, watch_pages
 
 
@@ -75,13 +73,6 @@ def give(page: Page, way: str, name: str, data: bytes) -> None:
 def live(server: Server, model: str) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{server.url}/live.json").raise_for_status().json()["models"][model]
     return found
-
-
-def until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def drag(page: Page, points: list[tuple[float, float]]) -> None:
@@ -218,13 +209,13 @@ def test_points_of_a_series_follow_the_pointer_and_the_keys(page: Page, server: 
     assert dot is not None
     x, y = dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2
     drag(page, [(x, y), (x, y - 30)])
-    until(lambda: sent(page)[2] > before[2] + 1)
+    wait_for(lambda: sent(page)[2] > before[2] + 1)
     expect(chart.locator(".ahead")).not_to_have_attribute("d", fan or "")
     after = sent(page)
     assert after[:2] + after[3:] == before[:2] + before[3:]
     chart.press("ArrowRight")
     chart.press("ArrowUp")
-    until(lambda: sent(page)[3] > after[3])
+    wait_for(lambda: sent(page)[3] > after[3])
     assert "step 4 of 6" in (chart.get_attribute("aria-valuetext") or "")
 
 
@@ -277,7 +268,7 @@ def test_live_figures_of_both_workers_outlive_a_reload(page: Page, server: Serve
     for _ in range(40):
         predicted(server, "cars", json=instances)
     # Told when the slot is over; the rate is rounded.
-    until(lambda: 2 * sum(live(server, "cars")["requests_per_s"]) > 39)
+    wait_for(lambda: 2 * sum(live(server, "cars")["requests_per_s"]) > 39)
     visit(page, server, "clothes")
     page.get_by_role("link", name="cars").click()
     rate = page.locator(".small", has_text="Requests a second")
