@@ -20,14 +20,12 @@ class ProcessSample:
         cpu_s: Seconds that it has run.
         wait_s: Seconds that it could have run but waited for a CPU.
         state: R runs or could, S sleeps, D waits for a disk.
-        faults: Pages that it had to wait for.
         switched: How often it was put off a CPU that it wanted to keep.
     """
 
     cpu_s: float
     wait_s: float
     state: str
-    faults: int
     switched: int
 
 
@@ -65,7 +63,7 @@ def process_sample(pid: int, proc: Path = Path("/proc")) -> ProcessSample:
     fields = (proc / str(pid) / "stat").read_text().rpartition(") ")[2].split()
     status = (proc / str(pid) / "status").read_text()
     switched = int(status.rpartition("nonvoluntary_ctxt_switches:")[2])
-    return ProcessSample(int(ran) / 1e9, int(waited) / 1e9, fields[0], int(fields[9]), switched)
+    return ProcessSample(int(ran) / 1e9, int(waited) / 1e9, fields[0], switched)
 
 
 def _pressure(resource: str, proc: Path) -> float:

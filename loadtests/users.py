@@ -180,7 +180,3 @@ class GrpcUser(Golden, User):  # type: ignore[misc]
             exception=ValueError(problem) if problem else None,
             context={},
         )
-
-
-USERS = {user.protocol: user for user in (NativeUser, TensorFlowServingUser, OpenInferenceUser, GrpcUser)}
-"""Protocol -> its users."""

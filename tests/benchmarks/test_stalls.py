@@ -54,7 +54,7 @@ def test_a_generator_that_was_late_is_its_own_cause() -> None:
 
 
 def at(time: float, *, ran: float, waited: float = 0.0, state: str = "R", gap: float = 0.0) -> Sample:
-    one = ProcessSample(ran, waited, state, 0, 0)
+    one = ProcessSample(ran, waited, state, 0)
     return Sample(time, gap, 0.0, 0.0, 0.0, 0.0, {SERVER: one, GENERATOR: replace(one, cpu_s=0.0)})
 
 
@@ -82,7 +82,7 @@ def test_samples_are_read_from_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("cpu  100 0 100 900 200 0 0 300 0 0\ncpu0 1\n")
     (tmp_path / "pressure").mkdir()
     (tmp_path / "pressure" / "io").write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\nfull total=1\n")
-    assert process_sample(7, tmp_path) == ProcessSample(1.5, 0.25, "D", 42, 17)
+    assert process_sample(7, tmp_path) == ProcessSample(1.5, 0.25, "D", 17)
     found = sample([7, 8], 0.001, tmp_path)
     assert set(found.processes) == {7}, "one that has ended is left out"
     assert (found.stolen_s, found.disk_wait_s) == (3.0, 2.0)

@@ -4,49 +4,31 @@ With ``LEAK=batches`` 8 KiB of every batch are kept instead. Both are controls o
 leaks so must fail it.
 """
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_MODULE = "models.engines.onnx"
+# What is started with this file on its path has not the repository on it.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from benchmarks.after_import import after_import
 
 
-class _Leak(importlib.abc.MetaPathFinder):
-    """Finds one module as usual, and changes one method once it is executed."""
+def _leaking(module: ModuleType) -> None:
+    kept: list[Any] = []
+    if os.environ.get("LEAK") == "batches":
+        run = module.OnnxEngine.run
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
+        def keeping(engine: Any, rows: Any) -> Any:
+            kept.append(bytearray(b"x" * 8192))
+            return run(engine, rows)
 
-        def changed(module: ModuleType) -> None:
-            execute(module)
-            kept: list[Any] = []
-            if os.environ.get("LEAK") == "batches":
-                run = module.OnnxEngine.run
-
-                def keeping(engine: Any, rows: Any) -> Any:
-                    kept.append(bytearray(b"x" * 8192))
-                    return run(engine, rows)
-
-                module.OnnxEngine.run = keeping
-                return
-            # A list's own method would not be bound to the engine.
-            module.OnnxEngine.close = lambda engine: kept.append(engine)  # noqa: PLW0108
-
-        spec.loader.exec_module = changed  # type: ignore[method-assign]
-        return spec
+        module.OnnxEngine.run = keeping
+        return
+    # A list's own method would not be bound to the engine.
+    module.OnnxEngine.close = lambda engine: kept.append(engine)  # noqa: PLW0108
 
 
-sys.meta_path.insert(0, _Leak())
+after_import("models.engines.onnx", _leaking)

@@ -5,17 +5,17 @@ of itself could be wrong; this is what it really gave to ONNX Runtime.
 """
 
 import hashlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_MODULE = "onnxruntime"
+# What is started with this file on its path has not the repository on it.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from benchmarks.after_import import after_import
 
 
 def _note(what: str, digest: str) -> None:
@@ -24,34 +24,15 @@ def _note(what: str, digest: str) -> None:
         file.write(f"{what} {digest}\n")
 
 
-class _Witness(importlib.abc.MetaPathFinder):
-    """Finds one module as usual, and changes one class once it is executed."""
+def _witnessed(module: ModuleType) -> None:
+    class Seen(module.InferenceSession):  # type: ignore[misc, name-defined]
+        def __init__(self, graph: bytes, *arguments: Any, **options: Any) -> None:
+            digest = hashlib.sha256(graph).hexdigest()
+            _note("opened", digest)
+            super().__init__(graph, *arguments, **options)
+            weakref.finalize(self, _note, "closed", digest).atexit = False
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
-
-        def changed(module: ModuleType) -> None:
-            execute(module)
-
-            class Seen(module.InferenceSession):  # type: ignore[misc, name-defined]
-                def __init__(self, graph: bytes, *arguments: Any, **options: Any) -> None:
-                    digest = hashlib.sha256(graph).hexdigest()
-                    _note("opened", digest)
-                    super().__init__(graph, *arguments, **options)
-                    weakref.finalize(self, _note, "closed", digest).atexit = False
-
-            module.InferenceSession = Seen  # type: ignore[attr-defined]
-
-        spec.loader.exec_module = changed  # type: ignore[method-assign]
-        return spec
+    module.InferenceSession = Seen  # type: ignore[attr-defined]
 
 
-sys.meta_path.insert(0, _Witness())
+after_import("onnxruntime", _witnessed)
