@@ -20,21 +20,21 @@ from service.shares import Alone, Shares
 
 logger = logging.getLogger(__name__)
 
-# A connection is left to the others, who take it at once where they can, for the sum of these; after each it is their
-# turn no more if they have as many. At first in each turn of the loop, so that those who come together go in turns and
-# quickly; then with a timer's pauses, so that a worker that is stuck costs the others no CPU. Seconds.
+# A worker that has more connections than another leaves the next one to the others for the sum of these pauses, and
+# looks after each whether they have caught up. The first ones are turns of the loop, so that clients who come together
+# are spread quickly; then a timer's, so that a worker that is stuck costs the others no CPU. Seconds.
 _LOOKS_S = (0.0, 0.0, 0.0, 0.0, 0.001, 0.001, 0.001, 0.002)
 # Connections taken in one turn of the event loop. One a turn, as libuv takes them, lets the last of 256 clients that
 # come together wait for more than a second while those before it are answered.
 _AT_ONCE = 64
-# What accept(2) says of a connection that is lost already; the next one is there all the same.
+# Errors of accept(2) that concern one connection, which was lost before it was accepted; the next one may be fine.
 _OF_ONE_CLIENT = frozenset(
     {
         *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT),
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
     }
 )
-# After another error, such as too many open files; asyncio waits as long.
+# Pause after any other error, such as too many open files; asyncio's is as long. Seconds.
 _RETRY_S = 1.0
 
 

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 # Bytes of chunk sizes and line ends that a byte of body may come with: one-byte chunks have five.
 _FRAMING_A_BYTE = 8
-# Requests on one connection that may wait for the answer to an earlier one: 18 bytes there are kilobytes here.
+# Pipelined requests that may wait on one connection: a client sends 18 bytes for each, and we keep kilobytes.
 _MAX_PIPELINE = 64
 
 

@@ -16,7 +16,7 @@ from service.number_files import UNREADABLE, NumberFile, read_numbers
 logger = logging.getLogger(__name__)
 
 _COUNTS = ("counter", "histogram")
-# No process has it.
+# Stands where a file's name has a process id: no process has this one.
 _NOBODY = "0"
 
 
@@ -29,7 +29,7 @@ def undisturbed(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(directory: Path, how: int) -> Iterator[None]:
-    # Only to be read: a disk may come to allow no more than that.
+    # Opened for reading alone: the disk may have become read-only since.
     lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, how)

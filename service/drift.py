@@ -23,7 +23,8 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Rows that wait for one turn: what takes a few milliseconds, less of larger pictures.
+# Rows that may wait for the thread's next turn: at most, at least, and between these as many as have so many values, so
+# that a turn takes milliseconds for pictures of any size.
 _MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 256, 8, 2**18
 # Counted in parts of so many values, a third of a millisecond each, with a pause between two. Seconds.
 _PART_VALUES, _BREATH_S = 2**14, 0.005

@@ -10,7 +10,7 @@ from models.stability import MUCH, SOME, chance, expected, index
 
 NONE, MODERATE, MAJOR = "none", "moderate", "major"
 LIMITS = {MAJOR: MUCH, MODERATE: SOME}
-# An alarm ends below so much of what began it, so that an index at the limit does not switch it on and off.
+# An alarm ends below this share of the limit that began it: at the limit itself it would come and go.
 _RELEASE = 0.8
 # Neighbouring rows that are all but equal still count as this many times fewer independent ones, at most.
 _MOST_ALIKE = 0.999
@@ -75,7 +75,7 @@ class Counts:
         self._reference = np.array(bins, np.float64)
         if len(self._reference) < 2 and not self._vocabulary:
             raise ValueError(f"{self.name} has fewer than two bins")
-        # Pixels are many values a row: in rows, so that both sides weigh the same.
+        # A picture has many values a row: scaled to rows, so that reference and traffic weigh the same.
         self._reference *= before / max(1.0, self._reference.sum())
         self._before = before
         self._moments = (entry["mean"], entry["deviation"]) if "mean" in entry else None

@@ -3,7 +3,7 @@
 from service.drift import Report
 from service.drift_counts import NONE, Shift
 
-# Subject, more and less of what is no field of the user's own.
+# Feature that is no field of the user's own -> its subject, and what more and less of it are called.
 _WORDS = {
     "pixel_intensity": ("pixels are", "brighter", "darker"),
     "picture_mean": ("pictures are", "brighter", "darker"),

@@ -72,7 +72,7 @@ class Follower:
             await asyncio.sleep(pause_s(self._settings.store_poll_s, failures) * jitter)
 
     def _on_silence(self) -> None:
-        # What is known to be wrong says more.
+        # A problem that was told already says more than silence does.
         if not self._told:
             place = f"{self._store.address}, or the volume of its copy,"
             self._tell(f"{place} has not answered for {PATIENCE_S:g} s. Check it; it is waited for.")
@@ -93,7 +93,7 @@ class Follower:
             problem = self._ask()
             _write(self._word, problem)
         except OSError as error:
-            # Of the disk: those of the network have become others.
+            # An error of this machine's disk: the network's are StoreErrors.
             return f"the copy of {self._store.address} cannot be used: {error.strerror}. Check the volume."
         return problem
 

@@ -13,7 +13,7 @@ from math import ceil, exp, lgamma, log
 from models.store import Canary
 
 _MIN_ERRORS = 5
-# Of production, for its 99th percentile.
+# Of production: with fewer its 99th percentile says nothing.
 _MIN_REQUESTS = 50
 # Probability of a wrong verdict. Errors are looked at again and again, so chance must be further off each time.
 _ERRORS_BY_CHANCE = 1e-4

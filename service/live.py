@@ -30,7 +30,8 @@ _LATE_SLOTS = 2
 
 _BOUNDS = (*SECONDS, math.inf)
 _PLACE = {bound: place for place, bound in enumerate(_BOUNDS)}
-# After the requests at most as long as each bound: requests and errors a second, batches, rows in them, rows waiting.
+# Places in a slot's numbers: first a count for each bound of the latency histogram, then requests and errors a second,
+# batches, rows in them, rows waiting.
 _RATE, _ERRORS, _BATCHES, _ROWS, _QUEUE = range(len(_BOUNDS), len(_BOUNDS) + 5)
 _WIDTH = _QUEUE + 1
 _FIRST_ERROR = 400
@@ -74,7 +75,7 @@ class LiveRecorder:
         if self._path is None or slot == self._slot:
             return
         counted = _counts(self._metrics)
-        # A clock that was set tells no duration.
+        # Where the clock was set meanwhile, the difference is no duration.
         elapsed = now - self._since
         seconds = elapsed if 0 < elapsed < SLOTS * SLOT_S else SLOT_S
         models = {}
@@ -84,7 +85,7 @@ class LiveRecorder:
             done[_QUEUE] = numbers[_QUEUE]
             if done.any():
                 models[name] = [round(number, 3) for number in done.tolist()]
-        # Not those that it begins with.
+        # The versions that a worker begins with are no switch.
         switched = {name: version for name, version in versions.items() if self._versions.get(name, version) != version}
         self._slot, self._since, self._counted = slot, now, counted
         self._versions |= versions

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _PATIENCE_S = 2.0
-# Each that waits looks for its reply again and again; twice as many are more than the thread keeps up with.
+# Questions that may wait at once. Each looks for its reply again and again; with twice as many the thread falls behind.
 _MOST_QUESTIONS = 64
 _TABLE = """
 CREATE TABLE IF NOT EXISTS questions (
@@ -123,10 +123,10 @@ class Mailbox:
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        # A connection a use: they are rare, and none may outlive a fork or the folder.
+        # A new connection each time: uses are rare, and none may outlive a fork or the folder.
         database = sqlite3.connect(self._path, timeout=5)
         try:
-            # Nothing here is worth more than the server's run.
+            # Nothing here needs to survive a crash of the machine.
             database.execute("PRAGMA synchronous = OFF")
             with database:
                 yield database

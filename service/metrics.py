@@ -1,7 +1,7 @@
 """Every metric, declared once, in prometheus_client's multiprocess mode: right over several workers."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Metrics:
         self.files = NumberFiles.installed()
         # Outside of a server (in tests) there is no directory, and a registry of its own lets several coexist.
         self._registry = client.CollectorRegistry()
+        self._present: list[PresentGauge] = []
         options: dict[str, Any] = {"namespace": "serving", "registry": self._registry}
         self.requests = client.Counter(
             "requests", "HTTP requests answered.", ["route", "model", "alias", "code"], **options
@@ -78,41 +79,32 @@ class Metrics:
         self.queue_depth = client.Gauge(
             "queue_depth", "Rows waiting for an engine.", ["model"], multiprocess_mode="livesum", **options
         )
-        self.model_info = PresentGauge(
-            "serving_model_info",
-            "1 for each version that is loaded.",
-            ["model", "version", "alias", "engine", "device"],
-            self._directory,
+        self.model_info = self._present_gauge(
+            "model_info", "1 for each version that is loaded.", ["model", "version", "alias", "engine", "device"]
         )
-        self.objective_latency = PresentGauge(
-            "serving_objective_latency_seconds",
+        self.objective_latency = self._present_gauge(
+            "objective_latency_seconds",
             "Time within which the objective's share of requests is to be answered; le as in the histogram's buckets.",
             ["model", "le"],
-            self._directory,
         )
-        self.objective_success = PresentGauge(
-            "serving_objective_success_ratio",
-            "Share of requests that is to succeed, and to be answered in time.",
-            ["model"],
-            self._directory,
+        self.objective_success = self._present_gauge(
+            "objective_success_ratio", "Share of requests that is to succeed, and to be answered in time.", ["model"]
         )
-        self.batch_latency = PresentGauge(
-            "serving_batch_latency_seconds",
+        self.batch_latency = self._present_gauge(
+            "batch_latency_seconds",
             "Least engine time of a batch of so many rows, measured at warm-up.",
             ["model", "rows"],
-            self._directory,
         )
-        self.batch_limit = PresentGauge(
-            "serving_batch_limit_rows", "Largest batch, as the latency curve says.", ["model"], self._directory
+        self.batch_limit = self._present_gauge(
+            "batch_limit_rows", "Largest batch, as the latency curve says.", ["model"]
         )
         self.reloads = client.Counter(
             "model_reloads", "Loads of a version, by whether they succeeded.", ["model", "result"], **options
         )
-        self.store_reachable = PresentGauge(
-            "serving_store_reachable",
+        self.store_reachable = self._present_gauge(
+            "store_reachable",
             "1 while every worker can follow the store, 0 while what one of them serves stays as it is.",
             [],
-            self._directory,
             shown=min,
         )
         self.load_seconds = client.Gauge(
@@ -171,29 +163,27 @@ class Metrics:
         )
         self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "GPU memory in use, by whoever uses it.", **gpu)
         self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
-        self._present = (
-            *(self.model_info, self.objective_latency, self.objective_success),
-            *(self.batch_latency, self.batch_limit, self.store_reachable),
-            *(self.input_psi, self.prediction_psi, self.drift_state),
-        )
-        for gauge in self._present:
-            self._registry.register(gauge)
         self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._classes: dict[str, ClassCounts] = {}
 
+    def _present_gauge(
+        self, name: str, text: str, labels: list[str], shown: Callable[[float, float], float] = max
+    ) -> PresentGauge:
+        gauge = PresentGauge(f"serving_{name}", text, labels, self._directory, shown)
+        self._registry.register(gauge)
+        self._present.append(gauge)
+        return gauge
+
     def _declare_drift(self, options: dict[str, Any]) -> None:
-        client, directory = self._client, self._directory
+        client = self._client
         psi = "Population stability index of what goes in against training, less chance's part; the worst worker's."
         labels = ["model", "alias", "feature"]
-        self.input_psi = PresentGauge("serving_input_psi", psi, labels, directory)
-        self.prediction_psi = PresentGauge(
-            "serving_prediction_psi", psi.replace("goes in", "comes out"), labels, directory
-        )
-        self.drift_state = PresentGauge(
-            "serving_drift_state",
+        self.input_psi = self._present_gauge("input_psi", psi, labels)
+        self.prediction_psi = self._present_gauge("prediction_psi", psi.replace("goes in", "comes out"), labels)
+        self.drift_state = self._present_gauge(
+            "drift_state",
             "0 none, 1 moderate, 2 major, the worst worker's; absent before there are enough rows.",
             ["model", "alias"],
-            directory,
         )
         self.drift_rows = client.Counter(
             "drift_rows", "Rows that were compared with the training's.", ["model"], **options

@@ -24,7 +24,7 @@ class PresentGauge:
         documentation: What it says.
         labels: Names of the labels.
         directory: The workers' common one; None where there is one process only.
-        shown: Of two workers' values the one that is shown: the one to be told of.
+        shown: Picks the value to show where workers differ, such as ``max`` for the worst.
     """
 
     def __init__(

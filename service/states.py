@@ -36,7 +36,7 @@ def states(loader: Loader, name: str, pin: Pin | None = None) -> list[State]:
     try:
         loader.find(name)
     except NotReadyError:
-        # Its versions are told all the same: that is what the question is about.
+        # It is served, and not loaded yet: that is what is to be told.
         if name not in loader.document.models:
             raise
     loaded = {served.manifest.version: served for served in loader.named(name).values()}

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Longest look back of the lag, in measurements: more than the interval of most scrapes.
+# The lag that is shown is the largest of so many measurements: they span more than the interval of most scrapes.
 _LAGS = 30
-# The others are measured once in that many times: counting the descriptors of a thousand connections takes its time.
+# Everything but the lag is measured each so many times: counting the descriptors of a thousand connections takes long.
 _SELDOM = 10
 
 
