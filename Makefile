@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PEERS := fastapi litserve mosec triton
 # Not compiled: of what TensorFlow installs most is never imported, and what is gets compiled then.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# One thread of OpenMP: those of scikit-learn spin while they wait for each other, ten times what they compute.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock"
 COMPILE := $(LOCK) pyproject.toml
 

@@ -1,8 +1,10 @@
 """Fixtures that several test modules share."""
 
+import fcntl
 import gc
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,16 +17,29 @@ from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, make_bundle
 
 MakeBundle = Callable[..., Bundle]
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 _TESTS = Path(__file__).parent
-# Rooms whose files take longest: they come first, so that no worker is left with one when the others are done.
-_LONG = ("redeploy", "reliability", "training", "e2e", "keras_serving", "web", "deploy", "drift")
+# Rooms whose tests mostly wait for a server, and those that compute; in both, what takes longest comes first, so that
+# no worker is left with a long file when the others are done.
+_WAITING = ("redeploy", "e2e", "reliability", "web", "deploy", "loadtests")
+_COMPUTING = ("training", "keras_serving", "drift")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests by room, within a room as they were."""
-    rooms = {name: rank for rank, name in enumerate(_LONG)}
-    items.sort(key=lambda item: rooms.get(item.path.relative_to(_TESTS).parts[0], len(rooms)))
+    """Let files that wait and files that compute take turns, so that two workers rarely do the same."""
+
+    def rank(file: Path) -> int:
+        room = file.relative_to(_TESTS).parts[0]
+        return next((rooms.index(room) for rooms in (_WAITING, _COMPUTING) if room in rooms), len(_WAITING))
+
+    turns: Counter[bool] = Counter()
+    order: dict[Path, int] = {}
+    for file in sorted(dict.fromkeys(item.path for item in items), key=rank):
+        waits = file.relative_to(_TESTS).parts[0] in _WAITING
+        order[file] = 2 * turns[waits] + waits
+        turns[waits] += 1
+    items.sort(key=lambda item: order[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -78,6 +93,35 @@ def store(home: Path) -> Store:
 def settings(home: Path, shipped: Path) -> Settings:
     """Settings of a service that looks at its aliases often."""
     return Settings.load(home=home, pretrained=shipped, poll_s=0.01, retry_s=0.05, drain_s=0)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeOnce:
+    """Makes a folder once for all workers of a test run, ``made_once(name, fill)``; read only, by agreement."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "made-once"
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[None]:
+    """Networks run operation by operation: compiling one takes far longer than the few steps of a test."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from keras_serving.main import run
 from models.store import Store
 from tests.bundles import CARS, CREATED, make_bundle
+from tests.conftest import MadeOnce
 from tests.keras_serving.training_cli import TRAIN, bring_data
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -40,17 +41,19 @@ def versions(store: Store, tmp_path: Path) -> list[str]:
     return store.versions("cars")
 
 
-@pytest.fixture(scope="session")
-def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, and a home whose production version was really trained on them."""
-    folder = tmp_path_factory.mktemp("user")
+def _train(folder: Path) -> None:
     bring_data(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVING_HOME", str(folder / "home"))
         patch.setenv("SERVING_PRETRAINED", str(folder / "none"))
         patch.chdir(folder)
         assert run([*TRAIN, "--promote"]) == 0
-    return folder
+
+
+@pytest.fixture(scope="session")
+def _trained(made_once: MadeOnce) -> Path:
+    """A folder with data, and a home whose production version was really trained on them."""
+    return made_once("user", _train)
 
 
 @pytest.fixture

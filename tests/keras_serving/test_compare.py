@@ -69,6 +69,9 @@ def test_train_takes_single_settings_and_refuses_a_wrong_one(
     assert "set one of categorical_crossentropy" in capsys.readouterr().err
 
 
+# TensorFlow's word that it compiles what prepares the batches all the same.
+@pytest.mark.filterwarnings("ignore:Even though the .tf.config:UserWarning")
+@pytest.mark.usefixtures("uncompiled")
 def test_an_interrupted_comparison_goes_on_without_fitting_again(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +99,9 @@ def test_an_interrupted_comparison_goes_on_without_fitting_again(
     assert 5_000 < (folder / "curves.png").stat().st_size < 80_000
 
 
+# TensorFlow's word that it compiles what prepares the batches all the same.
+@pytest.mark.filterwarnings("ignore:Even though the .tf.config:UserWarning")
+@pytest.mark.usefixtures("uncompiled")
 def test_ctrl_c_shows_the_table_so_far_and_how_much_is_done(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,5 @@
 """What the training tests share; nothing here imports TensorFlow before a test needs it."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MadeOnce
 from tests.training.made_up import load, tiny
 from training.pipeline import train
 
@@ -27,32 +27,28 @@ def _quiet_tensorflow() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def whole_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> WholeRun:
+def whole_run(made_once: MadeOnce) -> WholeRun:
     """Trains an architecture on its made-up data, once for all workers of a test run; read only.
 
     Returns the folder with `said.json`, what the run told a person, and `home`, which holds all that it wrote.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "trained"
 
     def run(architecture: str) -> Path:
-        folder = shared / architecture
-        home, said = folder / "home", folder / "said.json"
-        home.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not said.exists():
-                lines: list[str] = []
-                train(
-                    tiny(architecture),
-                    name=f"tiny-{architecture}",
-                    publish_to=home / "bundle",
-                    load=load,
-                    ledger=home / "EVALUATIONS.md",
-                    runs=home / "runs",
-                    progress=lines.append,
-                )
-                said.write_text(json.dumps(lines))
-        return folder
+        def fill(folder: Path) -> None:
+            home = folder / "home"
+            home.mkdir()
+            lines: list[str] = []
+            train(
+                tiny(architecture),
+                name=f"tiny-{architecture}",
+                publish_to=home / "bundle",
+                load=load,
+                ledger=home / "EVALUATIONS.md",
+                runs=home / "runs",
+                progress=lines.append,
+            )
+            (folder / "said.json").write_text(json.dumps(lines))
+
+        return made_once(f"trained-{architecture}", fill)
 
     return run

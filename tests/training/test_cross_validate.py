@@ -1,7 +1,5 @@
 """Every row is answered once, by a model that did not see it; seeds are summed up as mean and spread."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -11,16 +9,6 @@ from tests.training.made_up import cars, tiny
 from training.cross_validate import cross_validate
 from training.datasets import data_set
 from training.seeds import spread
-
-
-@pytest.fixture
-def uncompiled() -> Iterator[None]:
-    """Networks run operation by operation: compiling nine of them takes far longer than their few steps."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 # TensorFlow's word that it compiles what prepares the batches all the same.

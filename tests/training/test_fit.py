@@ -1,11 +1,12 @@
 """Fitting: losses, augmentation, and going on after an interruption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models import architecture
 from models.errors import ConfigError
@@ -16,6 +17,13 @@ from training.datasets import data_set
 from training.epochs import Epochs
 from training.fit import History, fit, seed_everything
 from training.losses import interval_loss
+
+# Each choice takes three fits; that compiled ones go on as well is the first interruption below.
+pytestmark = [
+    pytest.mark.usefixtures("uncompiled"),
+    # TensorFlow's word that it compiles what prepares the batches all the same.
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config:UserWarning"),
+]
 
 
 class PowerCutError(Exception):
@@ -50,6 +58,15 @@ def test_the_loss_falls_and_the_history_has_every_epoch() -> None:
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.fixture
+def compiled() -> Iterator[None]:
+    """As users fit, in this one test."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
+@pytest.mark.usefixtures("compiled")
 def test_an_interrupted_fit_goes_on_and_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,13 @@ from training.pipeline import Loaded, train
 from training.split import Part
 from training.transfer import Start, begun, fit_from, refuse_known, refuse_unsuited, start_from, take_weights
 
+# Each interruption takes three fits; that compiled ones go on as well is in test_fit.py.
+pytestmark = [
+    pytest.mark.usefixtures("uncompiled"),
+    # TensorFlow's word that it compiles what prepares the batches all the same.
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config:UserWarning"),
+]
+
 
 class PowerCutError(Exception):
     """Stands for a power cut."""
