@@ -6,21 +6,16 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from starlette.requests import Request as HttpRequest
-from starlette.responses import PlainTextResponse
 
-from models.bundle import ONNX
 from models.errors import EngineError
 from models.store import Store
-from service.gateway import Gateway, Request
+from service.gateway import Gateway
 from service.protocols import native
 from service.protocols.base import Decoded, Question
-from service.routes import build_routes
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, example_of, rows_of, run_offline
@@ -164,84 +159,6 @@ async def test_top_k_shortens_the_probabilities(client: Client) -> None:
     assert list(prediction["probabilities"]) == [prediction["label"]]
 
 
-@pytest.fixture
-async def small(start_runtime: StartRuntime, settings: Settings) -> Client:
-    """A service that takes bodies of up to 1024 bytes."""
-    return client_of(await start_runtime(settings.model_copy(update={"max_body_bytes": 1024})))
-
-
-def padded(size: int) -> bytes:
-    body = body_of(CAR)
-    return body + b" " * (size - len(body))
-
-
-@pytest.mark.parametrize("over", [0, 1])
-@pytest.mark.parametrize("kind", ["whole", "chunked", "no length", "lying below"])
-async def test_a_body_of_exactly_the_limit_is_taken_and_one_byte_more_is_413(
-    small: Client, kind: str, over: int
-) -> None:
-    body = padded(1024 + over)
-    chunks = [body[:500], body[500:1000], body[1000:]] if kind in {"chunked", "lying below"} else body
-    length = {"whole": "true", "lying below": 10}.get(kind)
-    answer = await small("POST", "/predict/cars", chunks, headers=JSON, length=length)
-    if over:
-        check_problem(answer, 413, connection="close")
-    else:
-        assert answer.status == 200, answer.body
-
-
-async def test_a_body_that_declares_too_much_is_refused_before_it_is_read(small: Client) -> None:
-    check_problem(await small("POST", "/predict/cars", body_of(CAR), headers=JSON, length=1025), 413)
-    assert small.chunks_read == 0
-
-
-async def test_reading_stops_at_the_limit(small: Client) -> None:
-    check_problem(await small("POST", "/predict/cars", (b"x" * 100 for _ in range(1000)), headers=JSON), 413)
-    assert small.chunks_read == 11
-
-
-@pytest.mark.parametrize("over", [0, 1])
-async def test_the_limit_holds_for_a_body_that_has_come_in_already_too(
-    start_runtime: StartRuntime, settings: Settings, over: int
-) -> None:
-    runtime = await start_runtime(settings.model_copy(update={"max_body_bytes": 1024}))
-    gateway = Gateway(runtime, build_routes(runtime), bentoml_stub)
-    request = Request("POST", "/predict/cars", b"", [(b"content-type", b"application/json")], padded(1024 + over))
-    response = await gateway.reply(native, request)
-    assert response is not None
-    assert (response[0], (b"connection", b"close") in response[1]) == ((413, True) if over else (200, False))
-
-
-@pytest.mark.parametrize("over", [0, 1])
-async def test_the_limit_holds_for_bentomls_routes_too(
-    start_runtime: StartRuntime, settings: Settings, over: int
-) -> None:
-    runtime = await start_runtime(settings.model_copy(update={"max_body_bytes": 1000}))
-
-    async def inner(scope: Any, receive: Any, send: Any) -> None:
-        await PlainTextResponse(await HttpRequest(scope, receive).body())(scope, receive, send)
-
-    client = Client(Gateway(runtime, build_routes(runtime), inner))
-    answer = await client("POST", "/predict", [b"x" * 100] * 10 + [b"y" * over] * 100)
-    if over:
-        check_problem(answer, 413, connection="close")
-        assert client.chunks_read == 11
-    else:
-        assert answer.body == b"x" * 1000
-
-
-@pytest.mark.parametrize("length", ["12abc", "-1", "1_0", "", "+5"])
-async def test_bytes_are_counted_when_the_content_length_is_no_number(small: Client, length: str) -> None:
-    answers = [await small("POST", "/predict/cars", padded(size), headers=JSON, length=length) for size in (1024, 1025)]
-    assert [answer.status for answer in answers] == [200, 413]
-
-
-async def test_more_rows_than_a_request_may_hold_are_413(start_runtime: StartRuntime, settings: Settings) -> None:
-    client = client_of(await start_runtime(settings.model_copy(update={"max_request_rows": 2})))
-    assert (await predict(client, CAR, CAR)).status == 200
-    check_problem(await predict(client, CAR, CAR, CAR), 413)
-
-
 async def test_a_full_queue_is_429_with_retry_after_before_the_body_is_read_and_recovers(
     start_runtime: StartRuntime, settings: Settings
 ) -> None:
@@ -260,43 +177,6 @@ async def test_a_full_queue_is_429_with_retry_after_before_the_body_is_read_and_
     held.go.set()
     assert [(await task).status for task in (running, waiting)] == [200, 200]
     assert (await predict(client, CAR)).status == 200
-
-
-async def test_a_prediction_waits_for_the_models_of_a_worker_that_has_just_started(
-    settings: Settings, thawed_garbage: None
-) -> None:
-    runtime = Runtime.create(settings)
-    early = asyncio.create_task(predict(client_of(runtime), CAR))
-    await asyncio.sleep(0.05)
-    assert not early.done()
-    runtime.start()
-    assert (await early).status == 200
-    await runtime.close()
-
-
-async def test_a_prediction_waits_for_the_models_no_longer_than_its_deadline(settings: Settings) -> None:
-    client = client_of(Runtime.create(settings.model_copy(update={"start_wait_s": 30})))
-    async with asyncio.timeout(10):
-        answer = await client("POST", "/predict/cars", body_of(CAR), headers=JSON | {"x-request-timeout-ms": "5"})
-    check_problem(answer, 504)
-
-
-async def test_a_model_is_503_while_it_is_loaded_for_longer_than_a_request_waits(settings: Settings) -> None:
-    client = client_of(Runtime.create(settings.model_copy(update={"start_wait_s": 0.01})))
-    answer = await predict(client, CAR)
-    check_problem(answer, 503)
-    assert int(answer.headers["retry-after"]) >= 1
-
-
-async def test_a_model_whose_version_cannot_be_loaded_is_503_and_the_others_answer(
-    start_runtime: StartRuntime, settings: Settings, store: Store, tmp_path: Path
-) -> None:
-    (store.home / "models" / "cars" / store.versions("cars")[0] / ONNX).write_bytes(b"x")
-    client = client_of(await start_runtime(settings.model_copy(update={"pretrained": tmp_path / "none"})))
-    answer = await predict(client, CAR)
-    check_problem(answer, 503)
-    assert "retry-after" in answer.headers
-    assert (await predict(client, example_of(SERIES), model="heat")).status == 200
 
 
 @pytest.mark.parametrize("error", [EngineError("at /secret"), ZeroDivisionError("at /secret"), None])
