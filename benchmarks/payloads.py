@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from models import pictures
 
 Headers = tuple[tuple[str, str], ...]
 _JSON: Headers = (("Content-Type", "application/json"),)
@@ -59,20 +60,14 @@ def npy(rows: NDArray[np.uint8]) -> Body:
     return Body((("Content-Type", "application/x-npy"),), stream.getvalue())
 
 
-def _png(row: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(row[..., 0] if row.shape[-1] == 1 else row).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def png(rows: NDArray[np.uint8]) -> Body:
     """A picture file; several as a form."""
     if len(rows) == 1:
-        return Body((("Content-Type", "image/png"),), _png(rows[0]))
+        return Body((("Content-Type", "image/png"),), pictures.png(rows[0]))
     parts = [
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{i}.png"\r\n'
         "Content-Type: image/png\r\n\r\n".encode()
-        + _png(row)
+        + pictures.png(row)
         + b"\r\n"
         for i, row in enumerate(rows)
     ]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image
 
 from loadtests import tensors
+from models.pictures import png
 from models.task import Classes, ImageClassification, Records, SequenceForecast, Sequences, Task
 
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
@@ -82,25 +82,17 @@ def _npy(_: Task, rows: Rows) -> Request:
     return Request((("Content-Type", NPY),), stream.getvalue())
 
 
-def _file(row: Rows) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(row[..., 0] if row.shape[-1] == 1 else row).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def _png(task: Task, rows: Rows) -> Request | None:
     if not isinstance(task, ImageClassification) or len(rows) != 1:
         return None
-    return Request((("Content-Type", PNG),), _file(rows[0]))
+    return Request((("Content-Type", PNG),), png(rows[0]))
 
 
 def _form(task: Task, rows: Rows) -> Request | None:
     if not isinstance(task, ImageClassification):
         return None
     head = 'Content-Disposition: form-data; name="file"; filename="{}.png"\r\nContent-Type: image/png\r\n\r\n'
-    parts = [
-        f"--{_BOUNDARY}\r\n{head.format(number)}".encode() + _file(row) + b"\r\n" for number, row in enumerate(rows)
-    ]
+    parts = [f"--{_BOUNDARY}\r\n{head.format(number)}".encode() + png(row) + b"\r\n" for number, row in enumerate(rows)]
     body = b"".join(parts) + f"--{_BOUNDARY}--\r\n".encode()
     return Request((("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"),), body)
 

@@ -4,14 +4,13 @@ One file holds rows of one version; its schema's metadata has the version's task
 underscore are about the request and the answer; the others are the input as people know it.
 """
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from models.pictures import png
 from models.task import Category, Classes, ImageClassification, Records, Task
 
 TASK = b"keras_serving.task"
@@ -29,7 +28,7 @@ def input_columns(task: Task, rows: NDArray[Any]) -> dict[str, list[Any]]:
         rows: (n, ...), as the model takes them.
     """
     if isinstance(task, ImageClassification):
-        return {PICTURE: [_png(row) for row in rows]}
+        return {PICTURE: [png(row) for row in rows]}
     if isinstance(task, Records):
         return {field.name: _column(field, rows[:, place]) for place, field in enumerate(task.fields)}
     return {channel.name: rows[:, :, place].tolist() for place, channel in enumerate(task.channels)}
@@ -61,9 +60,3 @@ def _column(field: Any, values: NDArray[np.float32]) -> list[Any]:
     if isinstance(field, Category):
         return [None if value is None else field.values[int(value)] for value in plain]
     return plain
-
-
-def _png(row: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(row[:, :, 0] if row.shape[2] == 1 else row).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -90,6 +90,18 @@ def prepare(
     return np.asarray(image, dtype=np.uint8).reshape(height, width, channels), applied
 
 
+def png(pixels: NDArray[np.uint8], *, optimize: bool = False) -> bytes:
+    """A PNG file.
+
+    Args:
+        pixels: (height, width, channels), grey or red, green, blue.
+        optimize: Take the time to make it small.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG", optimize=optimize)
+    return buffer.getvalue()
+
+
 def _stretch(image: Image.Image, height: int, width: int, channels: int) -> Prepared:
     """Transparency on white, colour or grey, then the size, with no regard for the aspect."""
     image, applied = _flatten(image, channels)

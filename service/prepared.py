@@ -1,18 +1,14 @@
 """``POST /models/{model}/prepared``: a picture as the model sees it, by the code that prepares it for predictions."""
 
-import io
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from models.errors import InputError
+from models.pictures import png
 from models.task import ImageClassification
 from service.access import api_keys
-from service.errors import TooLargeError
+from service.bodies import read_small
 from service.protocols import native
 from service.protocols.base import Question
 from service.runtime import Runtime
@@ -33,25 +29,9 @@ def prepared_route(runtime: Runtime) -> Route:
         if not isinstance(task, ImageClassification):
             kind = task.kind.replace("_", " ")
             raise InputError("model", "must take pictures", kind, "GET /models says what each model takes.")
-        body = await _read(request, runtime.settings.max_body_bytes)
+        body = await read_small(request, runtime.settings.max_body_bytes)
         content_type = request.headers.get("content-type", "").encode("latin-1")
         decoded = await native.decode(manifest, Question(native, "-", content_type, body), runtime.settings)
-        return Response(_png(decoded.rows[0]), media_type="image/png", headers={"x-content-type-options": "nosniff"})
+        return Response(png(decoded.rows[0]), media_type="image/png", headers={"x-content-type-options": "nosniff"})
 
     return Route(PREPARED_ROUTE, prepared, methods=["POST"])
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLargeError(f"A body has at most {limit} bytes. Received: more. Send a smaller picture.")
-    return bytes(body)
-
-
-def _png(row: NDArray[np.uint8]) -> bytes:
-    """``row``, shape ``(height, width, 1 or 3)``, as a file."""
-    file = io.BytesIO()
-    Image.fromarray(row[:, :, 0] if row.shape[2] == 1 else row).save(file, "PNG")
-    return file.getvalue()

@@ -1,7 +1,6 @@
 """Small real bundles for tests: an ONNX graph each, no TensorFlow needed to make or run them."""
 
 import base64
-import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,10 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from models.bundle import CARD, GOLDEN, KERAS, ONNX, REFERENCE, TRAINED_ROWS, Bundle
 from models.manifest import Figure, Lineage
+from models.pictures import png
 from models.task import (
     Category,
     Classes,
@@ -62,6 +61,16 @@ STATE = SequenceClassification(
     channels=(Number(name="shaking", unit="mm/s", low=0, high=50),), lookback=6, step="PT1M", labels=("worn", "sound")
 )
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SHIPPED_CAR = {
+    "cylinders": 4,
+    "displacement": 120,
+    "horsepower": 90,
+    "weight": 2400,
+    "acceleration": 15.5,
+    "model_year": 80,
+    "origin": "japan",
+}
+"""A record as the shipped regressor takes it."""
 
 
 def rows_of(task: Task, count: int, seed: int = 0) -> NDArray[Any]:
@@ -118,9 +127,7 @@ def example_of(task: Task) -> Any:
     """One instance as a client sends it."""
     row = rows_of(task, 1, seed=7)[0]
     if isinstance(task, ImageClassification):
-        buffer = io.BytesIO()
-        Image.fromarray(row[:, :, 0]).save(buffer, "PNG")
-        return {"b64": base64.b64encode(buffer.getvalue()).decode()}
+        return {"b64": base64.b64encode(png(row)).decode()}
     if isinstance(task, Records):
         return task.record(row)
     steps = [[round(float(value), 2) for value in step] for step in row]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.pictures import png
 from models.task import Category, ImageClassification, Records, Sequences
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def example(task: Task, held_out: Part, *, synthetic: bool) -> Any:
     if isinstance(task, Records):
         return task.record(_middle(task, held_out.rows) if synthetic else held_out.rows[0])
     picture = _picture_extremes(task)[-1] if synthetic else _typical(held_out)
-    return {"b64": base64.b64encode(png(picture)).decode()}
+    return {"b64": base64.b64encode(png(picture, optimize=True)).decode()}
 
 
 def _typical(held_out: Part) -> NDArray[np.uint8]:
@@ -78,15 +78,6 @@ def _middle(task: Records, rows: NDArray[np.float32]) -> NDArray[np.float32]:
             middle = float(np.median(values)) if len(values) else (field.low + field.high) / 2
             columns.append(min(max(float(f"{middle:.3g}"), field.low), field.high))
     return np.array(columns, np.float32)
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """PNG file of (height, width, channels)."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _picture_extremes(task: ImageClassification) -> NDArray[np.uint8]:

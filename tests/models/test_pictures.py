@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from models.errors import DecodeError, InputError, ServingError
-from models.pictures import PREPARATIONS, open_picture, prepare
+from models.pictures import PREPARATIONS, open_picture, png, prepare
 
 LIMIT = 1_000_000
 
@@ -33,6 +33,14 @@ def prepared(
     image: Image.Image, channels: int = 1, name: str = "fashion_mnist_v1"
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     return prepare(name, image, 28, 28, channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_come_back_from_a_file_made_of_them(channels: int) -> None:
+    pixels = noise(9, 7, channels)
+    for optimize in (False, True):
+        image = open_picture(png(pixels, optimize=optimize), max_pixels=LIMIT)
+        np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
 def photograph() -> Image.Image:
