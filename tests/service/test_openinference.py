@@ -21,7 +21,7 @@ from service.protocols.signature import check_wanted
 from service.protocols.signature import rows_of as rows_of_tensors
 from service.runtime import Runtime
 from tests.bundles import CARS, IMAGE, LABELS, rows_of
-from tests.service.asgi import Answer, Client
+from tests.service.asgi import Answer, Client, native
 from tests.service.test_native import SETTINGS, png
 
 PIXELS = rows_of(IMAGE, 2, seed=3)
@@ -50,12 +50,6 @@ def pixels_in_binary(**others: Any) -> tuple[bytes, dict[str, str]]:
 
 async def infer(client: Client, model: str, document: Any, **headers: str) -> Answer:
     return await client("POST", f"/v2/models/{model}/infer", json.dumps(document).encode(), headers=headers)
-
-
-async def native(client: Client, model: str, instances: Any) -> list[dict[str, Any]]:
-    body = json.dumps({"instances": instances}).encode()
-    answer = await client("POST", f"/predict/{model}", body, headers={"content-type": "application/json"})
-    return answer.json["predictions"]  # type: ignore[no-any-return]
 
 
 async def test_json_goes_in_and_comes_out(client: Client, runtime: Runtime) -> None:

@@ -19,7 +19,7 @@ from service.protocols.tfserving import decode_body
 from service.runtime import Runtime
 from service.tfserving_routes import tfserving_route
 from tests.bundles import CARS, CHURN, IMAGE, SERIES, example_of, rows_of
-from tests.service.asgi import Answer, Client
+from tests.service.asgi import Answer, Client, native
 from tests.service.test_native import SETTINGS, b64, png
 
 PIXELS = rows_of(IMAGE, 2, seed=3)
@@ -32,12 +32,6 @@ COLUMNS = {"weight": [2000.5, 3000], "horsepower": [90, 80], "origin": ["usa", "
 
 async def predict(client: Client, model: str, document: Any, **headers: str) -> Answer:
     return await client("POST", f"/v1/models/{model}:predict", json.dumps(document).encode(), headers=headers)
-
-
-async def native(client: Client, model: str, instances: Any) -> list[dict[str, Any]]:
-    body = json.dumps({"instances": instances}).encode()
-    answer = await client("POST", f"/predict/{model}", body, headers={"content-type": "application/json"})
-    return answer.json["predictions"]  # type: ignore[no-any-return]
 
 
 async def test_one_input_and_one_output_are_bare_values(client: Client) -> None:
