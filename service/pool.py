@@ -141,7 +141,8 @@ class Pool:
 def settle_garbage(*, collect: bool) -> None:
     """Take what lives as long as the service out of the collector's sight.
 
-    A full collection over all of it stops the loop for 30 to 200 ms; requests themselves leave next to no cycles.
+    A full collection over all of it stops the loop for 30 to 200 ms. Requests over HTTP leave next to no cycles; gRPC
+    leaves five objects a call, 650 bytes: to let go of 10,000 objects takes 3 ms, of 50,000 some 15 at once.
 
     Args:
         collect: Look for garbage first. Not at the start, where that costs 50 ms and finds a few hundred objects.
@@ -149,4 +150,4 @@ def settle_garbage(*, collect: bool) -> None:
     if collect:
         gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 100, 100)
