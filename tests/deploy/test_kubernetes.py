@@ -280,8 +280,8 @@ def test_the_fleets_servers_and_its_job_go_by_one_store_whose_address_and_rights
     written = of_kind("ConfigMap", FLEET)
     assert {f"SERVING_{name.upper()}" for name in Settings.model_fields} | {"AWS_REGION"} >= set(written["data"])
     assert Address.parse(written["data"]["SERVING_STORE"]).scheme == "s3"
-    account = of_kind("ServiceAccount", FLEET)["metadata"]["name"]
-    for kind in ("Deployment", "CronJob"):
+    accounts = [one["metadata"]["name"] for one in kustomized(KUBERNETES / FLEET) if one["kind"] == "ServiceAccount"]
+    for kind, account in zip(("Deployment", "CronJob"), accounts, strict=True):
         pod = pod_of(of_kind(kind, FLEET))
         (container,) = pod["containers"]
         assert pod["serviceAccountName"] == account
