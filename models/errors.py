@@ -65,7 +65,9 @@ class EngineError(ServingError):
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """``repr(value)`` cut to ``limit`` characters, so that an error never echoes a whole payload."""
+    """``repr(value)`` cut to ``limit`` characters, so that no error echoes a whole payload; null as JSON has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
     # A huge list or string is cut before repr, not after: repr of 10 MB takes longer than the request.
     if isinstance(value, str | bytes) and len(value) > limit:
         value = value[:limit]

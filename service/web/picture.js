@@ -5,17 +5,18 @@ import { Sketch } from "./sketch.js";
 
 const KINDS = ["image/png", "image/jpeg"];
 
-/** A picture file that a model takes: as it is, or, of any other kind that the browser reads, as PNG. */
+/** A picture file that a model takes: as it is, or, of any other kind that the browser reads, converted to PNG. */
 async function acceptable(file) {
-  if (KINDS.includes(file.type)) return file;
+  if (KINDS.includes(file.type)) return { blob: file, converted: false };
   try {
     const picture = await createImageBitmap(file);
     const canvas = el("canvas", { width: picture.width, height: picture.height });
     canvas.getContext("2d").drawImage(picture, 0, 0);
-    return await new Promise((done) => canvas.toBlob(done, "image/png"));
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    return { blob, converted: true };
   } catch {
     // Not a picture, as far as the browser knows: the service says what it takes.
-    return new Blob([file], { type: "image/png" });
+    return { blob: new Blob([file], { type: "image/png" }), converted: false };
   }
 }
 
@@ -43,12 +44,11 @@ export function pictureForm({ input, example }, changed) {
 
   async function take(file) {
     if (!file) return;
-    const blob = await acceptable(file);
-    const renamed = blob.type !== file.type && KINDS.includes(blob.type);
+    const { blob, converted } = await acceptable(file);
     use({
       blob,
-      name: renamed ? `${file.name}, converted to PNG by this browser` : file.name,
-      file: renamed ? null : file.name,
+      name: converted ? `${file.name}, converted to PNG by this browser` : file.name,
+      file: converted ? null : file.name,
     });
   }
 

@@ -135,7 +135,8 @@ def test_a_connection_with_an_unread_body_is_closed() -> None:
         ("abc", "'abc'"),
         ([1] * 9, "a list of 9 values"),
         (dict.fromkeys(range(9)), "an object of 9 members"),
-        (None, "None"),
+        (None, "null"),
+        (True, "true"),
     ],
 )
 def test_a_short_value_is_echoed_and_a_long_one_described(value: object, text: str) -> None:

@@ -132,6 +132,9 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(page: Page, server: 
     visit(page, server, "clothes")
     give(page, "choose", "x.png", b"no picture")
     expect(page.locator(".problem:visible")).to_contain_text("must be a PNG or JPEG picture. Received:")
+    notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    page.get_by_label("Choose a picture").set_input_files(notes)
+    expect(page.get_by_text("notes.txt", exact=True)).to_be_visible()
 
 
 def test_a_slider_moves_the_answer_with_at_most_one_request_under_way(page: Page, server: Server) -> None:
@@ -173,6 +176,8 @@ def test_what_is_wrong_is_said_at_the_field_until_it_is_right(page: Page, server
     said = page.locator(".problem:visible")
     expect(said).to_contain_text("must be a number from 500 to 9000 lb. Received: 99999. Check the value and its unit.")
     expect(weight).to_have_attribute("aria-invalid", "true")
+    weight.fill("")
+    expect(said).to_contain_text("Received: null.")
     weight.fill(good)
     expect(said).to_have_count(0)
     expect(weight).to_have_attribute("aria-invalid", "false")
