@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def largest_difference(outputs: NDArray[Any], expected: NDArray[Any]) -> float:
     return float((np.abs(outputs - expected) / np.maximum(1, np.abs(expected))).max())
 
 
+@cache
 def real_test_part(name: str, data_dir: Path | None) -> Any:
-    """Test rows of the model's data set as evaluation saw them."""
+    """Test rows of the model's data set as evaluation saw them; some sets take seconds to read."""
     from training.config import TrainConfig
     from training.datasets import DataError, data_set, find
 

@@ -42,7 +42,7 @@ def test_versions_come_and_go_under_load_without_a_failed_or_wrong_answer(tmp_pa
     ) as server:
         loop = Loop(server, NAME)
         loop.know()
-        with load(server, routes, 80, tmp_path) as record_of:
+        with load(server, routes, 100, tmp_path) as record_of:
             with loop.change():
                 time.sleep(0.5)
             loop.admin("load", version=new.manifest.version)
@@ -67,7 +67,7 @@ def test_versions_come_and_go_under_load_without_a_failed_or_wrong_answer(tmp_pa
                 loop.admin("canary", percent=50, requests=50)
             with loop.change():
                 loop.wait("the slow canary ended", lambda: not loop.store.aliases().traffic.get(NAME))
-            loop.promote_many((old.manifest.version, new.manifest.version), 6, kill_at=3)
+            loop.promote_many((old.manifest.version, new.manifest.version), 4, kill_at=2)
             with loop.change():
                 loop.admin("rollback")
             time.sleep(1.5)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,29 +111,44 @@ def test_the_bundle_knows_the_rows_that_decided_it_and_no_test_row(run: tuple[Bu
     assert not np.isin(fingerprints(split.test.rows), known).any()
 
 
-def test_a_decision_is_sealed_into_the_bundle_before_it_is_published(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Judged:
+    """What a run was published as, and each bundle that its judge saw, with whether that was published by then."""
+
+    folder: Path
+    published: Bundle
+    seen: list[tuple[Bundle, bool]]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    folder = tmp_path_factory.mktemp("judged")
     seen: list[tuple[Bundle, bool]] = []
 
     def judge(bundle: Bundle, part: Part, outputs: np.ndarray) -> Decision:
         bundle.verify()
         assert len(part) == len(outputs) == bundle.manifest.lineage.rows["test"]
-        seen.append((bundle, (tmp_path / "bundle").exists()))
+        seen.append((bundle, (folder / "bundle").exists()))
         return Decision(production="20260101-000000-0123abcd", rows=1, left_out=0, margin=0.1, refused="too few rows")
 
     published = train(
         SMALL,
         name="tiny",
-        publish_to=tmp_path / "bundle",
+        publish_to=folder / "bundle",
         load=load,
         parent="tiny:20260101-000000-0123abcd",
         judge=judge,
-        ledger=tmp_path / "EVALUATIONS.md",
-        runs=tmp_path / "runs",
+        ledger=folder / "EVALUATIONS.md",
+        runs=folder / "runs",
         progress=lambda _: None,
     )
-    assert [there for _, there in seen] == [False]
-    opened = Bundle.open(tmp_path / "bundle")
-    assert opened.manifest == published.manifest
+    return Judged(folder, published, seen)
+
+
+def test_a_decision_is_sealed_into_the_bundle_before_it_is_published(judged: Judged) -> None:
+    assert [there for _, there in judged.seen] == [False]
+    opened = Bundle.open(judged.folder / "bundle")
+    assert opened.manifest == judged.published.manifest
     assert opened.manifest.gate is not None
     assert opened.manifest.gate.refused == "too few rows"
     assert opened.manifest.lineage.parent == "tiny:20260101-000000-0123abcd"
@@ -157,8 +172,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return train_small(tmp_path_factory.mktemp("small"))
 
 
-def test_the_same_seed_gives_the_same_weights(small: Bundle, tmp_path: Path) -> None:
-    np.testing.assert_array_equal(train_small(tmp_path).golden()[1], small.golden()[1])
+def test_the_same_seed_gives_the_same_weights(small: Bundle, judged: Judged) -> None:
+    np.testing.assert_array_equal(judged.published.golden()[1], small.golden()[1])
 
 
 def test_a_new_bundle_replaces_the_old_one_only_when_it_is_complete(
