@@ -90,6 +90,17 @@ def wait_for(condition: Callable[[], object], what: str = "what is waited for", 
         time.sleep(0.05)
 
 
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side has ended the connection."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 @contextmanager
 def running(
     home: Path, *arguments: str, pretrained: Path, ready: bool = True, grpc: bool = False, **environment: str

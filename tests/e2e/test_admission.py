@@ -6,15 +6,14 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from threading import Event
 
 import httpx
 import pytest
 
-from tests.bundles import CARS, CREATED, IMAGE, example_of, make_bundle
+from tests.bundles import IMAGE, example_of, make_bundle
 from tests.e2e.server import Server, running
-from tests.redeploy.offered import resealed, slow
+from tests.redeploy.offered import slow_cars
 
 CAR = json.dumps({"instances": [{"weight": 3000, "horsepower": 100, "origin": "usa"}]}).encode()
 HEAD = b"POST /predict/cars HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
@@ -28,8 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """``cars`` takes some 10 ms a batch, in a thread, and a batch is one row; ``clothes`` is quick."""
     folder = tmp_path_factory.mktemp("admission")
     make_bundle(folder / "pre", "clothes", IMAGE)
-    quick = make_bundle(folder, "cars", CARS)
-    resealed(quick, folder / "pre" / "cars", CREATED + timedelta(days=1), slow(quick))
+    slow_cars(folder)
     options = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": "600"}
     options |= {"SERVING_MAX_REQUEST_ROWS": "40", "SERVING_MAX_QUEUE_ROWS": "40"}
     with running(folder / "home", pretrained=folder / "pre", **options) as found:

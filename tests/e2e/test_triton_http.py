@@ -13,17 +13,8 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from tests.bundles import SHIPPED_CAR
 from tests.e2e.server import Server
-
-CAR = {
-    "cylinders": 4,
-    "displacement": 120,
-    "horsepower": 90,
-    "weight": 2400,
-    "acceleration": 15.5,
-    "model_year": 80,
-    "origin": "japan",
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +43,7 @@ def tensor(name: str, values: Any, dtype: Any, *, binary: bool = True) -> triton
 
 
 def car(*, binary: bool = True, **changed: Any) -> list[triton.InferInput]:
-    values = CAR | changed
+    values = SHIPPED_CAR | changed
     return [
         tensor(name, [[value]], object if isinstance(value, str) else np.float32, binary=binary)
         for name, value in values.items()
@@ -111,7 +102,7 @@ def test_a_record_comes_as_one_tensor_a_column(
     server: Server, client: triton.InferenceServerClient, binary: bool
 ) -> None:
     found = client.infer("regressor", car(binary=binary))
-    (expected,) = native(server, "regressor", [CAR])
+    (expected,) = native(server, "regressor", [SHIPPED_CAR])
     for name in ("value", "low", "high"):
         assert found.as_numpy(name).shape == (1, 1)
         assert found.as_numpy(name)[0, 0] == np.float32(expected[name])
@@ -120,7 +111,7 @@ def test_a_record_comes_as_one_tensor_a_column(
 def test_a_record_may_come_as_one_coded_row(server: Server, client: triton.InferenceServerClient) -> None:
     row = [4, 120, 90, 2400, 15.5, 80, 2]
     found = client.infer("regressor", [tensor("input", [row], np.float32)])
-    (expected,) = native(server, "regressor", [CAR])
+    (expected,) = native(server, "regressor", [SHIPPED_CAR])
     assert found.as_numpy("value")[0, 0] == np.float32(expected["value"])
 
 
@@ -256,7 +247,7 @@ def test_damaged_requests_never_get_a_5xx(server: Server) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, 28, 28, 1), np.uint8)
     body, length = triton.InferenceServerClient.generate_request_body([tensor("input", pixels, np.uint8)])
-    record = json.dumps({"instances": [CAR]}).encode()
+    record = json.dumps({"instances": [SHIPPED_CAR]}).encode()
     row = {"inputs": [{"name": "input", "shape": [1, 7], "datatype": "FP32", "data": [4, 120, 90, 2400, 15.5, 80, 2]}]}
     statuses = set()
     with httpx.Client(base_url=server.url) as http:

@@ -1,7 +1,7 @@
 """Versions that go wrong in ways of their own, made from a good one."""
 
 import shutil
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from models.bundle import MANIFEST, ONNX, Bundle
+from tests.bundles import CARS, CREATED, make_bundle
 
 _WORK = 900
 """Side of the square matrices that the slow version multiplies: some 10 ms on one core."""
@@ -54,6 +55,12 @@ def slow(source: Bundle, side: int = _WORK) -> bytes:
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def slow_cars(folder: Path, side: int = _WORK) -> Bundle:
+    """``cars`` in ``folder / "pre"``, as slow as `slow` makes it."""
+    quick = make_bundle(folder, "cars", CARS)
+    return resealed(quick, folder / "pre" / "cars", CREATED + timedelta(days=1), slow(quick, side))
 
 
 def place(bundle: Bundle, home: Path) -> Path:

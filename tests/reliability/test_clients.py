@@ -2,18 +2,16 @@
 
 import json
 import math
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 
 import pytest
 
-from tests.bundles import CARS, CREATED, IMAGE, example_of, make_bundle
-from tests.e2e.server import Server, running
+from tests.bundles import IMAGE, example_of, make_bundle
+from tests.e2e.server import Server, is_closed, running
 from tests.figures import Figure
-from tests.redeploy.offered import resealed, slow
+from tests.redeploy.offered import slow_cars
 from tests.reliability.payloads import GOOD
 from tests.reliability.probe import JSON, Worker, connect, head, percentile, reset, somebody_else, until, whole
 
@@ -26,8 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """``cars`` takes some 10 ms a batch, and a batch is one row; ``clothes`` is quick."""
     folder = tmp_path_factory.mktemp("clients")
     make_bundle(folder / "pre", "clothes", IMAGE)
-    quick = make_bundle(folder, "cars", CARS)
-    resealed(quick, folder / "pre" / "cars", CREATED + timedelta(days=1), slow(quick))
+    slow_cars(folder)
     told = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": "600"}
     with running(folder / "home", pretrained=folder / "pre", **told) as found:
         yield found
@@ -98,16 +95,6 @@ def slow_senders(server: Server, count: int) -> Iterator[list[int]]:
         thread.join()
         for client in clients:
             client.close()
-
-
-def is_closed(client: socket.socket) -> bool:
-    client.setblocking(False)
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 @pytest.mark.reliability(13, "clients that send a byte a second leave the others' p99 as it is")

@@ -4,15 +4,14 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from statistics import median
 
 import pytest
 
-from tests.bundles import CARS, CREATED, IMAGE, example_of, make_bundle
+from tests.bundles import IMAGE, example_of, make_bundle
 from tests.e2e.server import Server, running
 from tests.figures import Figure
-from tests.redeploy.offered import resealed, slow
+from tests.redeploy.offered import slow_cars
 from tests.reliability.open_loop import Load, offer, saturate
 from tests.reliability.payloads import GOOD
 from tests.reliability.probe import Worker, exchange, percentile, whole
@@ -28,8 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """``cars`` takes some 5 ms a row, and a request may wait for no longer than its objective allows."""
     folder = tmp_path_factory.mktemp("overload")
     make_bundle(folder / "pre", "clothes", IMAGE)
-    quick = make_bundle(folder, "cars", CARS)
-    resealed(quick, folder / "pre" / "cars", CREATED + timedelta(days=1), slow(quick, side=700))
+    slow_cars(folder, side=700)
     told = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": str(QUEUE_S)}
     told["SERVING_OBJECTIVES"] = f"cars={1000 * OBJECTIVE_S:g}:0.99"
     with running(folder / "home", pretrained=folder / "pre", **told) as found:

@@ -5,17 +5,15 @@ import signal
 import socket
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from service.settings import PRETRAINED
-from tests.bundles import CARS, CREATED, make_bundle
 from tests.e2e.server import running
 from tests.figures import Figure
-from tests.redeploy.offered import resealed, slow
+from tests.redeploy.offered import slow_cars
 from tests.reliability.payloads import GOOD
 from tests.reliability.probe import connect, receive, until, whole
 
@@ -33,8 +31,7 @@ GRACE_S = 30
 def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
     tmp_path: Path, figure: Figure, held: bool
 ) -> None:
-    quick = make_bundle(tmp_path, "cars", CARS)
-    resealed(quick, tmp_path / "pre" / "cars", CREATED + timedelta(days=1), slow(quick))
+    slow_cars(tmp_path)
     told = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": "600", "SERVING_DRAIN_S": "1.5"}
     with running(tmp_path / "home", pretrained=tmp_path / "pre", **told) as server:
         idle, half, never, kept = (connect(server) for _ in range(4))
