@@ -85,7 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in _OURS:
             raise
-        return _say(f"this needs {missing}, which is not installed. pip install -r requirements/train.txt", 1)
+        return _say(f"this needs {missing}, which is not installed. Run make install-train in the repository.", 1)
     except BrokenPipeError:
         # `keras-serving models list | head`: the reader has seen enough.
         sys.stderr.close()

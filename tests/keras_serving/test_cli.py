@@ -208,7 +208,7 @@ def test_a_package_that_only_training_needs_is_named_where_it_is_not_installed(
     status, _, err = cli(*arguments)
     assert status == 1
     assert err == (
-        f"keras-serving: this needs {missing}, which is not installed. pip install -r requirements/train.txt\n"
+        f"keras-serving: this needs {missing}, which is not installed. Run make install-train in the repository.\n"
     )
 
 
