@@ -21,12 +21,14 @@ class Engine(Protocol):
         in_flight: Batches worth having under way at once: 1 where the caller's core computes, 2 where a device
             computes while the next batch is being prepared.
         padded: To how many rows it pads batches; empty for none.
+        split_rows: Rows from which on it splits a batch over its threads; 0 for none.
     """
 
     name: str
     device: str
     in_flight: int
     padded: str
+    split_rows: int
 
     def run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Outputs ``(n, *output_shape)`` for ``rows`` ``(n, *input_shape)`` in the task's dtype.
@@ -46,7 +48,7 @@ def open_engine(bundle: Bundle, *, kind: EngineKind = "auto", device: Device = "
         bundle: Its files are verified before they are deserialised.
         kind: ``auto`` takes onnxruntime where the bundle has an ONNX graph, else TensorFlow.
         device: ``auto`` takes a GPU where the engine finds one.
-        threads: CPU threads of one batch. One is fastest for small models and keeps answers bit-stable.
+        threads: CPU threads of one batch. onnxruntime has only those batches split over them that are faster so.
 
     Raises:
         BundleError: A file is missing or altered, or the bundle has no graph for this kind.

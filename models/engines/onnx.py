@@ -1,6 +1,7 @@
 """The default engine: ONNX Runtime, with no TensorFlow in the process."""
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ from numpy.typing import NDArray
 
 from models.bundle import ONNX, Bundle, label
 from models.engines.identity import padded, row_multiple
+from models.engines.splitting import split_from
 from models.errors import EngineError
+
+# Bytes of a graph that is opened with one thread and with several, so that each batch takes what is faster: a larger
+# one would take its memory twice, and gains from several threads with a single row.
+_MOST_TWICE = 64 << 20
 
 
 class OnnxEngine:
@@ -22,22 +28,11 @@ class OnnxEngine:
         on_gpu = device != "cpu" and "CUDAExecutionProvider" in available
         if device == "gpu" and not on_gpu:
             raise EngineError("device gpu: this onnxruntime has no CUDA provider. Install requirements/gpu.txt.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Warnings about optional optimisations are no news to whoever runs the service.
-        options.log_severity_level = 3
-        # Spinning threads would take the core from the event loop.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_gpu else ["CPUExecutionProvider"]
         # From verified bytes, not from the path: what was hashed is what is run.
         graph = bundle.read(ONNX)
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=providers)
-        except Exception as error:
-            raise EngineError(
-                f"onnxruntime refuses {label(bundle.path)}/{ONNX}: {error}. Export the bundle anew."
-            ) from error
+        twice = threads > 1 and not on_gpu and len(graph) <= _MOST_TWICE
+        session = self._session = _open(bundle, graph, providers, 1 if twice else threads)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise EngineError(
@@ -52,14 +47,19 @@ class OnnxEngine:
             )
         self.device = "gpu" if running_on_gpu else "cpu"
         self.in_flight = 2 if running_on_gpu else 1
-        self._session = session
         self._input = inputs[0].name
         self._outputs = [outputs[0].name]
+        # Either way gives a row the same bits (tests/models/test_identity.py).
+        self._split = _open(bundle, graph, providers, threads) if twice else session
+        self.split_rows = int(threads > 1 and not running_on_gpu)
         self._multiple = 1
         if not running_on_gpu:
             # A graph that fails here fails on its golden rows too, where the error says more.
             with contextlib.suppress(EngineError):
-                self._multiple = row_multiple(self.run, bundle.golden()[0])
+                rows = bundle.golden()[0]
+                if twice:
+                    self.split_rows = split_from(partial(self._run_in, session), rows)
+                self._multiple = row_multiple(self.run, rows)
         self.padded = f"multiples of {self._multiple}" if self._multiple > 1 else ""
 
     def run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -69,11 +69,30 @@ class OnnxEngine:
         return self._run(rows)
 
     def _run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        return self._run_in(self._session if len(rows) < self.split_rows else self._split, rows)
+
+    def _run_in(self, session: onnxruntime.InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
         try:
-            return self._session.run(self._outputs, {self._input: rows})[0]  # type: ignore[no-any-return]
+            return session.run(self._outputs, {self._input: rows})[0]  # type: ignore[no-any-return]
         except Exception as error:
             raise EngineError(f"onnxruntime failed on {len(rows)} rows: {error}") from error
 
     def close(self) -> None:
         """See `models.engines.base.Engine.close`."""
-        del self._session
+        del self._session, self._split
+
+
+def _open(bundle: Bundle, graph: bytes, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Warnings about optional optimisations are no news to whoever runs the service.
+    options.log_severity_level = 3
+    # Spinning threads would take the core from the event loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=providers)
+    except Exception as error:
+        raise EngineError(
+            f"onnxruntime refuses {label(bundle.path)}/{ONNX}: {error}. Export the bundle anew."
+        ) from error

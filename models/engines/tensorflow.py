@@ -43,6 +43,8 @@ class TensorFlowEngine:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:
             pass  # An earlier engine in this process has set them.
+        # TensorFlow decides by itself, operation by operation.
+        self.split_rows = int(threads > 1)
         self._tf = tf
         self.device = "gpu" if gpus else "cpu"
         self.in_flight = 2 if gpus else 1

@@ -24,7 +24,7 @@ from tests.conftest import MakeBundle
 class Scripted:
     """An engine that answers with what a function gives."""
 
-    name, device, in_flight, padded = "scripted", "cpu", 1, ""
+    name, device, in_flight, padded, split_rows = "scripted", "cpu", 1, "", 0
 
     def __init__(self, function: Any) -> None:
         self.function = function

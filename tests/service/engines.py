@@ -25,7 +25,7 @@ def double(rows: Rows) -> Rows:
 class FakeEngine:
     """Runs ``function`` and remembers the batches and the threads that they ran in."""
 
-    name, device, padded = "fake", "cpu", ""
+    name, device, padded, split_rows = "fake", "cpu", "", 0
 
     def __init__(self, function: Callable[[Rows], Rows] = double, in_flight: int = 1) -> None:
         self.function = function

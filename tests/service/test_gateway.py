@@ -52,7 +52,8 @@ class Held:
     def __init__(self, runtime: Runtime, model: str) -> None:
         served = runtime.loader.find(model)
         self.engine, self.go, self.entered, self.runs = served.engine, threading.Event(), threading.Event(), 0
-        self.name, self.device, self.in_flight, self.padded = self.engine.name, self.engine.device, 1, ""
+        self.name, self.device, self.in_flight = self.engine.name, self.engine.device, 1
+        self.padded, self.split_rows = "", 0
         served.batcher._engine = self
         served.batcher.inline_rows = 0
 
@@ -66,7 +67,7 @@ class Held:
 class Broken:
     """An engine that fails on rows of which one has the weight 666."""
 
-    name, device, in_flight, padded = "broken", "cpu", 1, ""
+    name, device, in_flight, padded, split_rows = "broken", "cpu", 1, "", 0
 
     def __init__(self, runtime: Runtime, error: Exception | None = None) -> None:
         served = runtime.loader.find("cars")

@@ -24,7 +24,8 @@ class SlowEngine:
 
     def __init__(self, engine: Any) -> None:
         self.engine, self.go, self.entered, self.closed = engine, threading.Event(), threading.Event(), False
-        self.name, self.device, self.in_flight, self.padded = engine.name, engine.device, engine.in_flight, ""
+        self.name, self.device, self.in_flight = engine.name, engine.device, engine.in_flight
+        self.padded, self.split_rows = "", 0
 
     def run(self, rows: np.ndarray) -> np.ndarray:
         assert not self.closed, "run after close"

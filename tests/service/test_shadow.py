@@ -129,7 +129,7 @@ async def test_answers_are_productions_bit_for_bit(
 
 async def test_a_candidate_that_fails_is_counted_and_hurts_nobody(runtime: Runtime) -> None:
     class Fails:
-        name, device, in_flight, padded = "onnx", "cpu", 1, ""
+        name, device, in_flight, padded, split_rows = "onnx", "cpu", 1, "", 0
 
         def run(self, _: np.ndarray) -> np.ndarray:
             raise ZeroDivisionError
@@ -146,7 +146,7 @@ async def test_a_candidate_that_fails_is_counted_and_hurts_nobody(runtime: Runti
 class Held:
     """A candidate's engine that holds each batch until it is let go."""
 
-    name, device, in_flight, padded = "onnx", "cpu", 1, ""
+    name, device, in_flight, padded, split_rows = "onnx", "cpu", 1, "", 0
 
     def __init__(self, engine: Any) -> None:
         self.engine, self.entered, self.go, self.closed = engine, threading.Event(), threading.Event(), False

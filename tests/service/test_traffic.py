@@ -67,7 +67,7 @@ async def versions_of(runtime: Runtime, count: int, key: Callable[[int], str] = 
 class Fails:
     """An engine that raises, or keeps its caller waiting."""
 
-    name, device, in_flight, padded = "onnx", "cpu", 1, ""
+    name, device, in_flight, padded, split_rows = "onnx", "cpu", 1, "", 0
 
     def __init__(self, served: Served, wait: threading.Event | None = None) -> None:
         self.wait, self.engine = wait, served.engine

@@ -154,7 +154,7 @@ def test_intervals_that_hold_less_than_they_are_meant_to_are_refused_where_it_is
 class Timed:
     """Stands for an engine: each call takes so long by a clock that only it moves."""
 
-    name, device, in_flight, padded = "timed", "cpu", 1, ""
+    name, device, in_flight, padded, split_rows = "timed", "cpu", 1, "", 0
 
     def __init__(self, now: list[float], seconds: Iterator[float]) -> None:
         self.now, self.seconds, self.calls = now, seconds, 0
