@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-ALLOWED_KIB = 4096
+ALLOWED_KIB = 2048
 """By so much the line through the second half may rise: allocators take and give back memory in steps of megabytes.
 
-The longer the run, the smaller the leak that it still forgives: of 30 minutes at 40 requests a second some 100 bytes a
+The longer the run, the smaller the leak that it still forgives: of 30 minutes at 40 requests a second some 60 bytes a
 request.
 """
 _LEAST = 20

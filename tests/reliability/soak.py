@@ -10,8 +10,8 @@ import httpx
 
 from models.bundle import Bundle
 from models.task import Task
-from service.settings import PRETRAINED
-from tests.e2e.server import Server, running
+from service.settings import PRETRAINED, Settings
+from tests.e2e.server import Server, running, wait_for
 from tests.e2e.test_same_bits import WAYS, Outputs, bits, native_json, v2_grpc
 from tests.redeploy.memory import resident_kib
 
@@ -19,6 +19,12 @@ MODELS = ("cnn", "dnn", "lstm", "regressor")
 TASKS: dict[str, Task] = {name: Bundle.open(PRETRAINED / name).manifest.task for name in MODELS}
 RATE = 40.0
 """Requests a second, over all clients."""
+FULL_ROWS: int = 2 * Settings.model_fields["feedback_rows"].default
+"""After so many rows a worker has all the answers that it ever remembers for feedback.
+
+That is most of what fills after a start, some 400 bytes an answer: measured before, it looks like a leak.
+"""
+_FULL_S = 300.0
 _CLIENTS = 4
 _BAD_EVERY = 20
 _SAMPLE_S = 0.5
@@ -29,16 +35,18 @@ class Soak:
     """What was seen.
 
     Attributes:
-        seconds: When each sample was taken, since the beginning.
+        seconds: When each sample was taken, since the worker remembers all that it ever does.
         kib: Resident memory of the worker then.
         descriptors: Open ones of the worker then.
-        requests: How many were answered as they should be.
+        answered: Requests that had been answered as they should be by then.
+        requests: How many were in all.
         wrong: Which were not.
     """
 
     seconds: list[float] = field(default_factory=list)
     kib: list[float] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
     requests: int = 0
     wrong: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,19 +60,27 @@ class Soak:
 
 
 def soak(folder: Path, minutes: float, **environment: str) -> Soak:
-    """Serve the shipped models to `_CLIENTS` clients for so long; every answer is compared."""
-    found, over = Soak(), threading.Event()
+    """Serve the shipped models to `_CLIENTS` clients for so long; every answer is compared.
+
+    Before that they ask as fast as they can, until the worker has filled what it fills.
+    """
+    found, full, over = Soak(), threading.Event(), threading.Event()
     with running(folder / "home", pretrained=PRETRAINED, grpc=True, **environment) as server:
         (worker,) = server.workers()
-        clients = [threading.Thread(target=_client, args=(server, number, found, over)) for number in range(_CLIENTS)]
+        clients = [
+            threading.Thread(target=_client, args=(server, number, found, full, over)) for number in range(_CLIENTS)
+        ]
         for client in clients:
             client.start()
-        began = time.monotonic()
         try:
+            wait_for(lambda: server.metric("serving_predictions_total") >= FULL_ROWS, seconds=_FULL_S)
+            full.set()
+            began = time.monotonic()
             while (now := time.monotonic() - began) < 60 * minutes:
                 found.seconds.append(now)
                 found.kib.append(resident_kib(worker))
                 found.descriptors.append(sum(1 for _ in Path(f"/proc/{worker}/fd").iterdir()))
+                found.answered.append(found.requests)
                 time.sleep(_SAMPLE_S)
         finally:
             over.set()
@@ -73,15 +89,18 @@ def soak(folder: Path, minutes: float, **environment: str) -> Soak:
     return found
 
 
-def _client(server: Server, number: int, found: Soak, over: threading.Event) -> None:
-    """Every model by every protocol in turn, on schedule, with a bad request and a look at the pages in between."""
+def _client(server: Server, number: int, found: Soak, full: threading.Event, over: threading.Event) -> None:
+    """Every model by every protocol in turn, with a bad request and a look at the pages in between.
+
+    On schedule once the worker is ``full``.
+    """
     turns = itertools.cycle([(model, way) for model in MODELS for way in (native_json, *WAYS, None)])
     with httpx.Client(base_url=server.url, timeout=30) as client:
         rows = {name: Bundle.open(PRETRAINED / name).golden()[0][number : number + 2] for name in MODELS}
         expected = {name: bits(native_json(client, name, TASKS[name], rows[name])) for name in MODELS}
         due = time.monotonic()
         for turn, (model, way) in enumerate(turns):
-            due += _CLIENTS / RATE
+            due = due + _CLIENTS / RATE if full.is_set() else time.monotonic()
             if over.wait(max(0.0, due - time.monotonic())):
                 return
             what = f"{model} by {way.__name__ if way else 'grpc'}"

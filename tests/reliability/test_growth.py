@@ -18,6 +18,13 @@ def test_a_leak_of_two_kib_a_request_is_seen_within_five_minutes() -> None:
     assert not is_flat(SECONDS, leaking)
 
 
+def test_a_leak_of_a_hundred_bytes_a_request_is_seen_within_half_an_hour() -> None:
+    seconds = np.arange(1800.0)
+    steps = np.where((seconds // 20) % 2, 1500, 0)
+    assert not is_flat(seconds, 150_000 + 40 * 100 / 1024 * seconds + steps)
+    assert is_flat(seconds, 150_000 + steps)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_what_fills_in_the_first_half_and_steps_of_the_allocator_are_no_leak(seed: int) -> None:
     steps = np.where((SECONDS // 20) % 2, 1500, 0)
