@@ -12,6 +12,7 @@ import pytest
 
 from models.task import TabularRegression
 from service.settings import PRETRAINED
+from tests.bundles import SHIPPED_CAR
 from tests.e2e.server import Server, running, wait_for
 from tests.e2e.shares import shares_of
 from training.own.source import Options
@@ -19,15 +20,6 @@ from training.own.table import TableOptions, read_table
 
 REQUESTS, ROWS = 12, 5
 COUNT = REQUESTS * ROWS
-CAR = {
-    "cylinders": 4,
-    "displacement": 120,
-    "horsepower": 90,
-    "weight": 2400,
-    "acceleration": 15.5,
-    "model_year": 80,
-    "origin": "japan",
-}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def answer(server: Server, number: int) -> Any:
     # A connection each, so that both workers get some.
-    body = {"instances": [CAR | {"weight": weight} for weight in weights(number)]}
+    body = {"instances": [SHIPPED_CAR | {"weight": weight} for weight in weights(number)]}
     reply = httpx.post(f"{server.url}/predict/regressor", json=body, timeout=30)
     assert reply.status_code == 200
     return reply.json()

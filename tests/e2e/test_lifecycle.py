@@ -21,7 +21,7 @@ import pytest
 from models.bundle import ONNX, Bundle
 from models.store import Store
 from tests.bundles import CARS, CREATED, IMAGE, make_bundle, run_offline
-from tests.e2e.server import Server, running, wait_for
+from tests.e2e.server import Server, is_closed, running, wait_for
 from tests.e2e.shares import check_even_shares
 from tests.figures import Figure
 
@@ -177,16 +177,6 @@ def half_sent(server: Server) -> socket.socket:
     )
     sender.sendall(head + b'{"instances": [')
     return sender
-
-
-def is_closed(sender: socket.socket) -> bool:
-    sender.setblocking(False)
-    try:
-        return sender.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        return True
 
 
 def wait_for_metric(server: Server, name: str, least: float, **labels: str) -> None:
