@@ -155,7 +155,7 @@ export function livePanel(name) {
       drift.hidden = !found;
       if (!found) return;
       const others =
-        worker.of > 1 ? ` As worker ${worker.number} of ${worker.of} sees it; the worst one's: ${found.worst_worker}.` : "";
+        worker.of > 1 ? ` Seen by worker ${worker.number} of ${worker.of}; worst of all: ${found.worst_worker}.` : "";
       drift.className = `drift hint ${found.worst_worker === "major" ? "moved" : ""}`;
       drift.replaceChildren(el("strong", {}, `Drift: ${found.state}. `), found.summary + others);
     },
