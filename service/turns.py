@@ -3,21 +3,32 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 
 Turn = Callable[[asyncio.AbstractEventLoop], bool]
 """Dispatches what one model has queued; whether a batch ran on the loop itself."""
+
+_TOGETHER_S = 0.05
+"""Seconds after a turn of another model for which several count as busy."""
 
 
 class Turns:
     """Gives the models of one worker their turns, one after the other, and one batch a turn of the event loop.
 
     Between two batches answers go out and requests come in; however many models are busy, nobody waits for more than
-    one batch of each.
+    one batch of each. A batch is short while several are busy, since besides what it computes each of its requests
+    takes some 0.1 ms to be read and answered.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Turn] = deque()
         self._scheduled = False
+        self._last: Turn | None = None
+        self._shared_until = 0.0
+
+    def shared(self, now: float) -> bool:
+        """Whether several models have had turns of late; ``now`` in `time.perf_counter` seconds."""
+        return now < self._shared_until
 
     def wait(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         """Queue a turn; it comes once what is being read in this turn of the loop is queued too."""
@@ -31,7 +42,12 @@ class Turns:
         try:
             # A turn that only starts a thread takes no time of the loop's.
             for _ in range(len(waiting)):
-                if waiting.popleft()(loop):
+                turn = waiting.popleft()
+                if turn != self._last:
+                    if self._last is not None:
+                        self._shared_until = perf_counter() + _TOGETHER_S
+                    self._last = turn
+                if turn(loop):
                     break
         finally:
             self._scheduled = bool(waiting)

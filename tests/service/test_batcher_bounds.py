@@ -199,3 +199,22 @@ async def test_a_deadline_that_passed_while_the_loop_was_busy_is_seen_before_the
     with pytest.raises(DeadlineError):
         await late
     assert engine.batches == []
+
+
+async def test_the_time_until_the_next_request_is_no_batchs_time_though_rows_expired_meanwhile() -> None:
+    gate = Gate()
+    batcher = batcher_of(FakeEngine(gate), seconds_per_row=0.1)
+    for _ in range(3):
+        gate.entered.clear()
+        gate.opened.clear()
+        running = asyncio.create_task(batcher.submit(rows(1)))
+        await gate.reached()
+        with pytest.raises(DeadlineError):
+            await batcher.submit(rows(2), time.perf_counter() + 0.001)
+        gate.opened.set()
+        await running
+        await asyncio.sleep(0.3)
+    gate.opened.set()
+    await batcher.submit(rows(1))
+    assert batcher.expect(1) <= 0.1
+    await batcher.close()

@@ -47,3 +47,29 @@ async def test_a_model_with_a_thread_of_its_own_does_not_hold_up_the_turns() -> 
     assert not held.done()
     gate.opened.set()
     await held
+
+
+async def test_batches_are_short_while_another_model_is_busy_and_whole_when_it_is_not() -> None:
+    turns = Turns()
+    engine = FakeEngine()
+    flooded = batcher_of(engine, max_batch_rows=32, inline_rows=32, turns=turns)
+    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    await answers(flooded, *(rows(value) for value in range(20)))
+    assert [len(batch) for batch in engine.batches] == [20], "nobody else is there"
+    engine.batches.clear()
+    await asyncio.gather(answers(other, rows(1)), answers(flooded, *(rows(value) for value in range(20))))
+    assert [len(batch) for batch in engine.batches] == [8, 8, 4]
+    engine.batches.clear()
+    await asyncio.sleep(0.06)
+    await answers(flooded, *(rows(value) for value in range(20)))
+    assert [len(batch) for batch in engine.batches] == [20], "the other model has not been asked for a while"
+
+
+async def test_a_batch_in_a_thread_is_whole_whoever_else_is_busy() -> None:
+    turns = Turns()
+    engine = FakeEngine()
+    slow = batcher_of(engine, max_batch_rows=32, turns=turns)
+    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    await asyncio.gather(answers(other, rows(1)), answers(slow, *(rows(value) for value in range(20))))
+    assert [len(batch) for batch in engine.batches] == [20]
+    await slow.close()
