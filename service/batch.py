@@ -101,9 +101,22 @@ def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception
         outputs = engine.run(rows)
         if len(outputs) != len(rows):
             return EngineError(f"{name}: {len(rows)} rows went in, {len(outputs)} came out.")
+        _hand_out(name, pieces, rows, outputs, perf_counter() - started, taps)
     except Exception as error:
+        # Also where memory runs out beside the engine: nobody is left without an answer.
         return error
-    seconds = perf_counter() - started
+    return None
+
+
+def _hand_out(  # noqa: PLR0917 - what a run is
+    name: str,
+    pieces: list[Piece],
+    rows: NDArray[Any],
+    outputs: NDArray[np.float32],
+    seconds: float,
+    taps: Taps,
+) -> None:
+    """Show what was computed to the taps, and give each piece its part."""
     all_finite = bool(np.isfinite(outputs).all())
     seen: NDArray[np.bool_] | None = None
     if not all_finite:
@@ -122,7 +135,6 @@ def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception
         if not all_finite and not np.isfinite(piece.outputs).all():
             logger.error("%s answered with a number that is not finite", name)
             piece.error = EngineError(f"{name}: an output is not a finite number.")
-    return None
 
 
 def blame(engine: Engine, name: str, pieces: list[Piece], error: Exception, taps: Taps = ()) -> None:

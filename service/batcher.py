@@ -245,11 +245,14 @@ class Batcher:
                 failed = True
             if job.result.done():
                 continue
-            try:
-                if piece.error is not None:
-                    raise piece.error
-                job.add(piece, seconds, batch_rows)
-            except Exception as error:
+            error: Exception | None = piece.error
+            if error is None:
+                try:
+                    job.add(piece, seconds, batch_rows)
+                except Exception as unforeseen:
+                    # Such as memory that runs out: everybody gets an answer.
+                    error = unforeseen
+            if error is not None:
                 job.result.set_exception(error)
                 self._forget(job)
         now = perf_counter()

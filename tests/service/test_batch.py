@@ -123,3 +123,30 @@ async def test_an_error_of_any_kind_becomes_an_engine_error_and_the_queue_goes_o
     with pytest.raises(EngineError, match="inside"):
         await batcher.submit(rows(POISON))
     assert await answers(batcher, rows(1)) == [[2]]
+
+
+@pytest.mark.parametrize("inline_rows", INLINE)
+async def test_where_memory_runs_out_beside_the_engine_everybody_gets_an_answer(inline_rows: int) -> None:
+    def runs_out(*_: object) -> None:
+        raise MemoryError
+
+    batcher = batcher_of(FakeEngine(), inline_rows=inline_rows)
+    batcher.taps = (runs_out,)
+    async with asyncio.timeout(10):
+        found = await answers(batcher, rows(1), rows(2))
+        assert [type(answer) for answer in found] == [EngineError] * 2
+        batcher.taps = ()
+        assert await answers(batcher, rows(3)) == [[6]]
+        await batcher.close()
+
+
+@pytest.mark.parametrize("inline_rows", INLINE)
+async def test_outputs_that_do_not_go_together_are_an_error_of_their_owner_only(inline_rows: int) -> None:
+    # As wide as the first row of the batch is large.
+    engine = FakeEngine(lambda rows: np.ones((len(rows), int(rows[0, 0])), np.float32))
+    batcher = batcher_of(engine, max_batch_rows=1, inline_rows=inline_rows)
+    async with asyncio.timeout(10):
+        found = await answers(batcher, rows(2, 3), rows(1))
+        assert isinstance(found[0], ValueError)
+        assert found[1] == [1]
+        await batcher.close()
