@@ -1,6 +1,6 @@
 """From a question to an answer, whatever the protocol: choose the version, decode, batch, encode."""
 
-from functools import partial
+from collections.abc import Awaitable
 from time import perf_counter
 
 from service.decode.inflate import Inflater
@@ -41,15 +41,25 @@ async def infer(runtime: Runtime, name: str, pin: Pin | None, question: Question
     if served.split is None or pin is not None:
         answer = await respond(served, question, runtime.settings)
     else:
-        ask = partial(respond, question=question, settings=runtime.settings)
+
+        def ask(version: Served, share: float) -> Awaitable[Answer]:
+            return respond(version, question, runtime.settings, share)
+
         answer = await served.split.answer(question.headers, ask, question.deadline)
     if runtime.observer is not None:
         runtime.observer.ended(question, name, 200, answer)
     return answer
 
 
-async def respond(served: Served, question: Question, settings: Settings) -> Answer:
+async def respond(served: Served, question: Question, settings: Settings, share: float = 1.0) -> Answer:
     """Decode, batch, encode: the answer of one version, which is held until it is given.
+
+    Args:
+        served: The version.
+        question: The whole request.
+        settings: Of the service.
+        share: Of the time from now to the question's deadline, what this version has. To be taken once the body is
+            decoded: a deadline may be in it.
 
     Raises:
         ServingError: The body cannot be read, a value breaks the schema, the queue is full, the engine failed, or
@@ -67,7 +77,10 @@ async def respond(served: Served, question: Question, settings: Settings) -> Ans
         else:
             decoded = await _inflate_and_decode(served, question, question.inflater, settings)
         decoded_at = perf_counter()
-        submitted = served.batcher.submit(decoded.rows, question.deadline, trial=decoded.trial)
+        deadline = question.deadline
+        if deadline is not None:
+            deadline = decoding + (deadline - decoding) * share
+        submitted = served.batcher.submit(decoded.rows, deadline, trial=decoded.trial)
         if question.receive is None or served.batcher.expect(len(decoded.rows)) < WATCHED_S:
             result = await submitted
         else:

@@ -9,6 +9,7 @@ of its requests would take longer than that; the binomial test says how probable
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil, exp, lgamma, log
+from statistics import median
 
 from models.store import Canary
 
@@ -52,6 +53,11 @@ class Judge:
     def production(self, seconds: float, *, failed: bool = False) -> None:
         """Production answered, or failed with what is no fault of the client."""
         self._production.add(seconds, failed)
+
+    @property
+    def usual_s(self) -> float:
+        """Seconds that half of production's requests take at most; 0 where there were none."""
+        return median(self._production.seconds or (0.0,))
 
     def candidate(self, seconds: float, *, failed: bool = False) -> str | None:
         """The candidate answered or failed; why it must go, if it must.

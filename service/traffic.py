@@ -12,7 +12,7 @@ from time import perf_counter
 
 from models.errors import ConflictError, ServingError
 from models.store import CANDIDATE, Canary, Store, Target, Traffic
-from service.errors import ClientDisconnectError, status_of
+from service.errors import ClientDisconnectError, DeadlineError, status_of
 from service.judge import Judge
 from service.metrics import Metrics
 from service.protocols.base import Answer, Headers
@@ -25,7 +25,11 @@ logger = logging.getLogger(__name__)
 KEY_HEADER = b"x-canary-key"
 _GOLDEN = 0.6180339887498949
 
-Ask = Callable[[Served], Awaitable[Answer]]
+# Of the time that a request has, so that production has as much.
+_SHARE = 0.5
+
+Ask = Callable[[Served, float], Awaitable[Answer]]
+"""Gives the answer of one version within a share of the time that the request has."""
 
 
 class Split:
@@ -73,8 +77,8 @@ class Split:
         Args:
             headers: Of the request.
             ask: Gives the answer of one version.
-            deadline: Of the request, `time.perf_counter` seconds: the candidate has half the time until then, so that
-                production has some left.
+            deadline: Of the request, `time.perf_counter` seconds, as far as that is known before its body is decoded:
+                the candidate has half the time until then, so that production has some left.
 
         Raises:
             ServingError: Production cannot answer either.
@@ -90,33 +94,41 @@ class Split:
 
     async def _ask_candidate(self, ask: Ask, deadline: float | None) -> Answer:
         started = perf_counter()
-        timeout_s = self._timeout_s if deadline is None else min(self._timeout_s, (deadline - started) / 2)
+        timeout_s = self._timeout_s if deadline is None else min(self._timeout_s, (deadline - started) * _SHARE)
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await ask(self.candidate)
+                answer = await ask(self.candidate, _SHARE)
         except ClientDisconnectError:
             raise
         except Exception as error:
-            took = perf_counter() - started
-            # Fails here too: then the request is to blame, not the candidate.
-            helping = perf_counter()
-            answer = await ask(self.production)
+            late = isinstance(error, TimeoutError | DeadlineError)
+            took, helping = perf_counter() - started, perf_counter()
+            try:
+                # Fails here too: then the request is to blame, not the candidate.
+                answer = await ask(self.production, 1.0)
+            except (DeadlineError, asyncio.CancelledError):
+                # Unless the candidate used up what production needs.
+                if late and perf_counter() - started > self._judge.usual_s:
+                    self._count(error, took, failed=True)
+                raise
             helped = perf_counter() - helping
             # Counted: where one client's key sends everything to the candidate, production has nothing else to show.
             self._judge.production(helped)
-            logger.warning("%s failed what production answered: %s", self._salt[:-1].decode(), error or "too late")
-            self._on_failure()
             # A request that takes production as long is a long one, and says nothing of the candidate but its time.
-            long = isinstance(error, TimeoutError) and helped >= timeout_s
-            self._conclude(self._judge.candidate(took, failed=not long))
+            self._count(error, took, failed=not (late and helped >= took))
         else:
             self._conclude(self._judge.candidate(perf_counter() - started))
         return answer
 
+    def _count(self, error: Exception, took: float, *, failed: bool) -> None:
+        logger.warning("%s failed what production was to answer: %s", self._salt[:-1].decode(), error or "too late")
+        self._on_failure()
+        self._conclude(self._judge.candidate(took, failed=failed))
+
     async def _ask_production(self, ask: Ask) -> Answer:
         started = perf_counter()
         try:
-            answer = await ask(self.production)
+            answer = await ask(self.production, 1.0)
         except Exception as error:
             if status_of(error) >= 500:
                 self._judge.production(perf_counter() - started, failed=True)
