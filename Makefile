@@ -20,7 +20,7 @@ help: ## List the targets
 # One environment; each group's stamp says that its lock is installed. The groups agree on versions
 # (make lock compiles them under one constraint), so a later group only adds to an earlier one.
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) --require-hashes -r requirements/build.txt

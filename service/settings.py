@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         batch_rows: The batch limit, where it is not to follow from the latency curve.
         max_batch_ms: Longest batch, as far as the curve decides. Milliseconds.
         profile_ms: How long the curve of a model is measured. Milliseconds.
-        max_queue_rows: Rows that may wait for one model; more are refused with 429.
+        max_queue_rows: Rows that may wait for a loaded version in each worker; more are refused with 429.
         max_queue_s: Longest wait that is expected of a request, as measured; more are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
         max_body_bytes: Request body, also after decompression and for BentoML's routes; larger ones are refused with

@@ -24,7 +24,6 @@ from service.protocols.signature import INPUT, tensors_of
 from service.settings import Settings
 
 _PREFIX = "/v1/models/"
-_METHODS = (":predict", ":classify", ":regress")
 ROUTE = "/v1/models/{model}:predict"
 SIGNATURE = "serving_default"
 # A larger body takes over a millisecond to decode: long enough to be worth a thread. Bytes.
@@ -34,7 +33,8 @@ _INSTANCE = re.compile(r"instances\[(\d+)\]\.?(.*)")
 
 def matches(path: str) -> bool:
     """Whether ``path`` is that of a prediction in this format."""
-    return path.startswith(_PREFIX) and path.endswith(_METHODS)
+    # Another method than predict is a prediction's too: `address` says which there is.
+    return path.startswith(_PREFIX) and ":" in path[path.rfind("/") :]
 
 
 def address(path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:

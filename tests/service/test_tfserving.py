@@ -183,7 +183,7 @@ def test_too_many_rows_are_refused_before_they_are_made(columnar: bool) -> None:
         decode_body(CARS, json.dumps(document).encode(), SETTINGS)
 
 
-@pytest.mark.parametrize("method", ["classify", "regress"])
+@pytest.mark.parametrize("method", ["classify", "regress", "foo", ""])
 async def test_the_methods_for_examples_say_what_to_use_instead(client: Client, method: str) -> None:
     answer = await client("POST", f"/v1/models/cars:{method}", b'{"examples": [{"weight": 1}]}')
     assert answer.status == 400
