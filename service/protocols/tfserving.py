@@ -46,7 +46,7 @@ def address(path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:
     """
     place, _, method = path[len(_PREFIX) :].rpartition(":")
     if method != "predict":
-        remedy = f"Send instances or inputs to {path[: -len(method)][:120]}predict."
+        remedy = f"Send instances or inputs to {path[: len(path) - len(method)][:120]}predict."
         raise InputError("path", "the only method is predict", shorten(method), remedy)
     name, *pinned = place.split("/")
     if not pinned and name:
