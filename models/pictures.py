@@ -5,12 +5,13 @@ A manifest records the name. A procedure never changes under its name; a better 
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from models.errors import DecodeError, InputError
 
@@ -19,10 +20,19 @@ Preparation = Callable[[Image.Image, int, int, int], Prepared]
 
 # Share of the full range by which an edge may differ from the corner pixel and still be trimmed.
 _TRIM_TOLERANCE = 0.05
-
-
 _SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
 _EXIF_ORIENTATION = 0x0112
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+# As far as JPEG goes. Resampling a line of millions would take a table of hundreds of megabytes.
+_MOST_A_SIDE = 65_535
+# Encoders make ten. Each goes over all pixels, and may be a few bytes.
+_MOST_SCANS = 100
+# Its length has two bytes and is small.
+_START_OF_SCAN = b"\xff\xda\0"
+# Parts of a PNG that Pillow would inflate, a kilobyte to a megabyte, and whose content we do not look at.
+_NO_PIXELS = (b"zTXt", b"iTXt", b"iCCP")
+# What is made of a picture pixel by pixel is made of so many at once, so that it takes little memory.
+_STRIP_PIXELS = 64 * 1024
 
 
 def open_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Image.Image:
@@ -40,31 +50,76 @@ def open_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Image.
         DecodeError: Neither PNG nor JPEG, or broken.
         InputError: More pixels than allowed.
     """
+    return load_picture(look_at_picture(data, max_pixels=max_pixels, field=field), field=field)
+
+
+def look_at_picture(data: bytes, *, max_pixels: int, field: str = "body") -> ImageFile:
+    """A PNG or JPEG picture of which only the header was read; it takes little more memory than its file.
+
+    Args and errors as of `open_picture`.
+    """
     kind = next((kind for kind, signature in _SIGNATURES.items() if data.startswith(signature)), None)
     if kind is None:
         raise DecodeError(
             f"{field}: must be a PNG or JPEG picture. Received: bytes that start with {data[:8]!r}. Convert it."
         )
+    if kind == "JPEG" and data.count(_START_OF_SCAN) > _MOST_SCANS:
+        rule = f"a JPEG picture has at most {_MOST_SCANS} scans"
+        raise InputError(field, rule, "more", "Save it anew, not as progressive.")
+    if kind == "PNG" and any(part in data for part in _NO_PIXELS):
+        data = _without_texts(data)
     try:
         with warnings.catch_warnings():
             # Pillow's own limit is far above ours, and we look at the size ourselves.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
-        if image.width * image.height > max_pixels:
-            size = f"{image.width}x{image.height}"
-            raise InputError(
-                field, f"a picture has at most {max_pixels} pixels", size, "Scale it down before sending it."
-            )
+            image: ImageFile = Image.open(io.BytesIO(data), formats=(kind,))
+    except _BROKEN as error:
+        raise _broken(error, kind, field) from None
+    size = f"{image.width}x{image.height}"
+    if image.width * image.height > max_pixels:
+        raise InputError(field, f"a picture has at most {max_pixels} pixels", size, "Scale it down before sending it.")
+    if max(image.size) > _MOST_A_SIDE:
+        raise InputError(
+            field, f"a picture has at most {_MOST_A_SIDE} pixels a side", size, "Cut it before sending it."
+        )
+    return image
+
+
+def load_picture(image: ImageFile, *, field: str = "body") -> Image.Image:
+    """The pixels of a picture that was looked at, turned upright where its EXIF data say that it lies on its side.
+
+    Raises:
+        DecodeError: It is broken.
+    """
+    # A JPEG file of several pictures has a name of its own.
+    kind = "PNG" if image.format == "PNG" else "JPEG"
+    try:
         image.load()
         # Looking is much cheaper than transposing, which copies.
         if kind == "JPEG" and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-    except UnidentifiedImageError:
-        # Its message is about the object in memory.
-        raise DecodeError(f"{field}: broken {kind} picture (its header). Check that it was sent whole.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DecodeError(f"{field}: broken {kind} picture ({error}). Check that it was sent whole.") from None
+            return ImageOps.exif_transpose(image)
+    except _BROKEN as error:
+        raise _broken(error, kind, field) from None
     return image
+
+
+def _broken(error: Exception, kind: str, field: str) -> DecodeError:
+    """What Pillow says, in our words."""
+    # The message of the first is about the object in memory.
+    what = "its header" if isinstance(error, UnidentifiedImageError) else error
+    return DecodeError(f"{field}: broken {kind} picture ({what}). Check that it was sent whole.")
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without what has no pixels in it; what is broken stays as it is."""
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        # Length, kind, content, checksum.
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] not in _NO_PIXELS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def prepare(
@@ -142,10 +197,31 @@ def _fashion_mnist(image: Image.Image, height: int, width: int, channels: int) -
     return image, applied
 
 
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in strips of whole rows from top to bottom, each with the row in which it begins."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
 def _flatten(image: Image.Image, channels: int) -> Prepared:
     """Grey or RGB with 8 bits, transparency laid on white."""
     applied: tuple[str, ...] = ()
     mode = "L" if channels == 1 else "RGB"
+    if image.mode == mode and "transparency" not in image.info:
+        return image, applied
+    flat = Image.new(mode, image.size)
+    for top, strip in _strips(image):
+        flattened, applied = _flatten_strip(strip, mode)
+        flat.paste(flattened, (0, top))
+    return flat, applied
+
+
+def _flatten_strip(image: Image.Image, mode: str) -> Prepared:
+    applied: tuple[str, ...] = ()
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # 16-bit grey: Pillow would clip it to white instead of scaling it.
         values = np.asarray(image, dtype=np.float64)
@@ -164,20 +240,26 @@ def _flatten(image: Image.Image, channels: int) -> Prepared:
 
 def _content_box(image: Image.Image) -> tuple[int, int, int, int] | None:
     """Bounding box of what differs from the corner pixel, or None for a picture of one colour."""
-    pixels = np.asarray(image, dtype=np.int16)
-    if pixels.ndim == 2:
-        pixels = pixels[..., np.newaxis]
-    differs = (np.abs(pixels - pixels[0, 0]) > 255 * _TRIM_TOLERANCE).any(axis=2)
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    corner = np.asarray(image.crop((0, 0, 1, 1)), dtype=np.int16).reshape(-1)
+    differs = np.abs(np.arange(256) - corner[:, np.newaxis]) > 255 * _TRIM_TOLERANCE
+    table = (255 * differs).ravel().tolist()
+    found = None
+    for top, strip in _strips(image):
+        box = strip.point(table).getbbox()
+        if box is None:
+            continue
+        left, first, right, last = box
+        if found is not None:
+            left, first, right = min(left, found[0]), found[1] - top, max(right, found[2])
+        found = (left, top + first, right, top + last)
+    return found
 
 
 def _background(image: Image.Image) -> float:
     """Median brightness of the border, 0 to 255."""
-    pixels = np.asarray(image.convert("L"))
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    width, height = image.size
+    edges = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
+    border = np.concatenate([np.asarray(image.crop(edge).convert("L")).ravel() for edge in edges])
     return float(np.median(border))
 
 

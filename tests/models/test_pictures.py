@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
+from models import pictures
 from models.errors import DecodeError, InputError, ServingError
 from models.pictures import PREPARATIONS, open_picture, png, prepare
 
@@ -272,3 +274,67 @@ def test_damaged_pictures_are_prepared_or_refused_and_never_anything_else(
     except ServingError:
         return
     assert prepared(image)[0].shape == (28, 28, 1)
+
+
+def parts_of_png(*parts: tuple[bytes, bytes]) -> bytes:
+    """The pixels of a small PNG, with other parts after its header."""
+    data = png(noise(9, 7, 1))
+    made = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts]
+    return data[:33] + b"".join(made) + data[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"), [(b"zTXt", b"key\0\0"), (b"iTXt", b"key\0\1\0\0\0"), (b"iCCP", b"key\0\0")]
+)
+def test_texts_in_a_picture_are_not_inflated(kind: bytes, begins: bytes) -> None:
+    text = begins + zlib.compress(b"a" * 900_000)
+    image = open_picture(parts_of_png(*[(kind, text)] * 100), max_pixels=LIMIT)
+    np.testing.assert_array_equal(np.asarray(image), noise(9, 7, 1)[:, :, 0])
+    assert not image.info
+
+
+@pytest.mark.parametrize(("width", "height"), [(65_536, 1), (1, 65_536)])
+def test_a_side_longer_than_jpeg_knows_is_refused(width: int, height: int) -> None:
+    with pytest.raises(InputError, match="at most 65535 pixels a side"):
+        open_picture(png_declaring(width, height), max_pixels=LIMIT)
+    assert open_picture(encoded(Image.new("L", (65_535, 1))), max_pixels=LIMIT).size == (65_535, 1)
+
+
+def test_a_jpeg_that_goes_over_its_pixels_for_ever_is_refused_before_it_is_decoded() -> None:
+    data = encoded(Image.fromarray(noise(64, 64)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda\0")
+    assert open_picture(data, max_pixels=LIMIT).size == (64, 64)
+    with pytest.raises(InputError, match="at most 100 scans"):
+        open_picture(data[:last] + data[last:-2] * 100 + data[-2:], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_prepared_in_strips_is_the_same_as_in_one_piece(
+    mode: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photograph()
+    image.paste(Image.fromarray(noise(20, 30, 3)), (30, 50))
+    image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 250) if mode == "I;16" else image
+    image = image.convert(mode)
+    for name in PREPARATIONS:
+        monkeypatch.setattr(pictures, "_STRIP_PIXELS", image.width * image.height)
+        whole, steps = prepared(image, channels, name)
+        # Of seven rows, so that the last one is shorter.
+        monkeypatch.setattr(pictures, "_STRIP_PIXELS", image.width * 7)
+        in_strips, same_steps = prepared(image, channels, name)
+        np.testing.assert_array_equal(in_strips, whole)
+        assert same_steps == steps
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_preparing_a_picture_takes_little_more_memory_than_its_pixels(mode: str) -> None:
+    image = Image.new(mode, (1500, 1000))
+    tracemalloc.start()
+    try:
+        prepared(image)
+        # numpy's part; Pillow's is out of sight.
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 2**20, "one number of 8 bytes a pixel would be 11 MiB"
