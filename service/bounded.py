@@ -147,8 +147,13 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         elif self._overhead > self._limits.head_bytes:
             self._refuse(431, "The request's headers, or the framing of its body, are too large.")
-        elif not self._missing_since:
-            self._begin_missing()
+        else:
+            if not self._missing_since:
+                self._begin_missing()
+            self.rest_is_missing()
+
+    def rest_is_missing(self) -> None:
+        """What has come in is at its end, and a request that has begun is not."""
 
     def begun(self) -> None:
         """The parser is at a request's first byte."""

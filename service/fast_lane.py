@@ -3,17 +3,20 @@
 uvicorn makes an ASGI scope, a request cycle, an event and a timer for each request, and checks and writes its answer in
 two parts (``python -m benchmarks.profile_path`` measures both ways). A small POST to a prediction's path needs none of
 that: it is answered by `Gateway.reply` from the body as it came. Everything else (larger bodies, other paths and
-methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0) goes uvicorn's way, on the same connection.
+methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0, a deadline and a body that did not come along) goes
+uvicorn's way, on the same connection.
 The parser is the same (llhttp), so both understand every request alike.
 """
 
 import logging
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.bounded import DEFAULT, BoundedProtocol, Limits
+from service.deadlines import TIMEOUT_HEADER
 from service.gateway import Gateway, Request
 from service.protocols import native
 from service.protocols.base import HttpProtocol, Response
@@ -66,12 +69,14 @@ class FastLane(BoundedProtocol):
         self._length = 0
         self._unusual = False
         self._idle_since = 0.0
+        self._started = 0.0
 
     # The parser's callbacks, in their order.
 
     def on_message_begin(self) -> None:
         """A request begins; its scope is made where uvicorn's way turns out to be its own."""
         self.begun()
+        self._started = perf_counter()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -96,6 +101,9 @@ class FastLane(BoundedProtocol):
             self._protocol = protocol
             self._exchange = self.cycle = _Exchange(self._gateway.client_left)  # type: ignore[assignment]
             return
+        self._go_uvicorns_way()
+
+    def _go_uvicorns_way(self) -> None:
         headers, url, expect = self.headers, self.url, self.expect_100_continue
         super().on_message_begin()
         self.headers.extend(headers)
@@ -140,10 +148,19 @@ class FastLane(BoundedProtocol):
         chunks = exchange.chunks
         path, _, query = self.url.partition(b"?")
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        request = Request("POST", path.decode("ascii"), query, self.headers, body)
+        request = Request("POST", path.decode("ascii"), query, self.headers, body, started=self._started)
         task = self.loop.create_task(self._answer(exchange, self._protocol, request))
         # Nobody is there to read an answer any more: what is still queued is not computed.
         exchange.on_leave = task.cancel
+
+    def rest_is_missing(self) -> None:
+        """A body that did not come along is waited for until the request's deadline, and not as long as it takes."""
+        exchange = self._exchange
+        if exchange is not None and TIMEOUT_HEADER in [name for name, _ in self.headers]:
+            self._exchange = self.cycle = None  # type: ignore[assignment]
+            self._go_uvicorns_way()
+            for chunk in exchange.chunks:
+                super().on_body(chunk)
 
     async def _answer(self, exchange: _Exchange, protocol: HttpProtocol, request: Request) -> None:
         try:

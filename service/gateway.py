@@ -60,6 +60,7 @@ class Request:
         headers: Names in lower case.
         body: Where it has come in already.
         receive: Where it is still to come.
+        started: When its first byte came, `time.perf_counter` seconds, where that was noted.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Request:
     headers: Headers
     body: bytes = b""
     receive: Receive = _nothing_more
+    started: float | None = None
 
 
 class Gateway:
@@ -167,7 +169,8 @@ class Gateway:
     async def reply(self, protocol: HttpProtocol, request: Request) -> Response | None:
         """The response to a prediction's request; None when the client left before it was complete."""
         runtime = self._runtime
-        question = Question(protocol, self._ids.next(), b"", b"", headers=request.headers, started=perf_counter())
+        started = request.started or perf_counter()
+        question = Question(protocol, self._ids.next(), b"", b"", headers=request.headers, started=started)
         name, served = "", None
         runtime.inflight += 1
         try:
@@ -178,7 +181,7 @@ class Gateway:
             if wanted_id:
                 question.request_id = self._ids.choose(wanted_id.decode("latin-1"))
             if timeout:
-                question.deadline = deadline_of(timeout, question.started or perf_counter())
+                question.deadline = deadline_of(timeout, started)
             posted = request.method == "POST"
             # Of another method its query string is no matter.
             name, pin, question.parameters = protocol.address(request.path, request.query if posted else b"")

@@ -87,6 +87,13 @@ def test_a_deadline_in_a_long_queue_is_504_before_the_queue_is_worked_off(server
     assert computed < 36
 
 
+@pytest.mark.parametrize("length", [2_000, 200_000])
+def test_a_deadline_ends_the_wait_for_a_body_that_does_not_come(server: Server, length: int) -> None:
+    with socket.create_connection(port_of(server), timeout=30) as client:
+        client.sendall(b"%bX-Request-Timeout-Ms: 100\r\nContent-Length: %d\r\n\r\n%b" % (HEAD, length, CAR))
+        assert client.recv(4096).startswith(b"HTTP/1.1 504 ")
+
+
 def test_what_does_not_fit_into_the_queue_is_429_with_the_time_to_wait_and_all_else_is_answered(server: Server) -> None:
     idle(server)
     clients = queue_up(server, 60)

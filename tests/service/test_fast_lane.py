@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -179,7 +180,14 @@ async def test_what_is_broken_is_refused_as_uvicorn_refuses_it(caplog: pytest.Lo
 
 # What comes after an answer that closes may be reset, on either way.
 LASTING = [request for name, request in OTHERS.items() if name not in {"closes", "old", "upgrade"}]
-REQUESTS = [post(b"[1]"), post(b"[1]"), post(b"2" * 5_000, b"/predict/heat?top_k=1"), *LASTING]
+PATIENCE = b"X-Request-Timeout-Ms: 60000"
+REQUESTS = [
+    post(b"[1]"),
+    post(b"[1]"),
+    post(b"[12345]", b"/predict/cars", PATIENCE),
+    post(b"2" * 5_000, b"/predict/heat?top_k=1"),
+    *LASTING,
+]
 
 
 async def test_any_requests_in_any_pieces_get_the_same_bytes_on_both_ways() -> None:
@@ -226,6 +234,38 @@ async def test_a_client_that_leaves_ends_the_work_on_its_answer() -> None:
         await asyncio.wait_for(began.wait(), 5)
         writer.transport.abort()
         await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_the_clock_of_a_request_starts_with_its_first_byte() -> None:
+    gateway = FakeGateway()
+    async with serving(gateway) as served, served.connection() as (reader, writer):
+        request = post()
+        writer.write(request[:20])
+        await until(lambda: served.server.server_state.connections)
+        (connection,) = served.server.server_state.connections
+        await until(lambda: connection._started)
+        body_sent = perf_counter()
+        writer.write(request[20:])
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert gateway.taken[0].started is not None
+    assert gateway.taken[0].started < body_sent
+
+
+@pytest.mark.parametrize("cut", [1, 4])
+async def test_the_deadline_of_a_request_does_not_wait_for_a_body_that_did_not_come_along(cut: int) -> None:
+    async def reply(request: Request) -> Response:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                while (await request.receive())["more_body"]:
+                    pass
+                return 200, [(b"content-length", b"0")], b""
+        return 504, [(b"content-length", b"0")], b""
+
+    gateway = FakeGateway(reply)
+    async with serving(gateway) as served, served.connection() as (reader, writer):
+        writer.write(post(b"[1,2]", b"/predict/cars", PATIENCE)[:-cut])
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 504 ")
+    assert gateway.taken == []
 
 
 async def test_a_client_that_leaves_before_its_request_is_complete_is_counted() -> None:
