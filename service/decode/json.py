@@ -10,7 +10,7 @@ import orjson
 from models.errors import DecodeError, InputError, shorten
 
 # orjson follows RFC 8259, which has no NaN, and gives up on deep nesting instead of overflowing the stack.
-_WORDS = re.compile(rb"\b(NaN|-?Infinity)\b")
+_WORDS = re.compile(r".?-?(NaN|Infinity)\b", re.DOTALL)
 # Possessive: what could be given back would be remembered for every byte, a hundred times as much as the body.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # In longer bodies a member that comes twice is not named: a second parse would hold up everybody. Bytes.
@@ -27,7 +27,8 @@ def decode_json(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        hint = "JSON has no NaN or Infinity; leave such rows out." if _WORDS.search(body) else "Check the JSON."
+        wrong = _WORDS.match(error.doc, max(error.pos - 1, 0))
+        hint = "JSON has no NaN or Infinity; leave such rows out." if wrong else "Check the JSON."
         raise DecodeError(f"body: not valid JSON: {error}. {hint}") from None
     # Each member has a colon. An object with one member is the usual body, and takes two memchr.
     if body.find(b":", body.find(b":") + 1) != -1:
