@@ -68,8 +68,7 @@ class Follower:
                 problem = f"{self._store.address} cannot be followed ({type(error).__name__}): see the log"
             failures = failures + 1 if problem else 0
             self._tell(problem)
-            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
-            await asyncio.sleep(pause_s(self._settings.store_poll_s, failures) * jitter)
+            await asyncio.sleep(jittered(pause_s(self._settings.store_poll_s, failures)))
 
     def _on_silence(self) -> None:
         # A problem that was told already says more than silence does.
@@ -128,6 +127,11 @@ class Follower:
 def pause_s(poll_s: float, failures: int) -> float:
     """Seconds until the next look, after so many failures in a row."""
     return max(poll_s, min(poll_s * 2.0 ** max(0, min(failures - 1, 20)), _LONGEST_S))
+
+
+def jittered(seconds: float) -> float:
+    """Longer or shorter by a fifth at most."""
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
 
 
 def _write(path: Path, text: str) -> None:

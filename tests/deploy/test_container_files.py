@@ -53,6 +53,18 @@ def test_every_base_image_is_an_argument_with_a_tag() -> None:
     assert len(values("FROM")) == 2
 
 
+def test_the_image_says_what_it_is_and_of_which_revision() -> None:
+    labels = dict(re.findall(r'(\S+)="([^"]*)"', values("LABEL")[0]))
+    assert labels.pop("org.opencontainers.image.description")
+    assert labels == {
+        "org.opencontainers.image.title": "keras-serving",
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.version": "${VERSION}",
+        "org.opencontainers.image.revision": "${REVISION}",
+        "org.opencontainers.image.base.name": "${BASE}",
+    }
+
+
 def test_the_user_is_numeric_and_not_root() -> None:
     assert values("USER") == ["10001:10001"]
 

@@ -26,7 +26,8 @@ from tests.deploy.test_container_files import SUPERVISOR_S, values
 KUBERNETES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 ROOT = KUBERNETES.parents[1]
 FLEET = "overlays/fleet"
-FOLDERS = ["overlays/cpu", "overlays/gpu", FLEET, "monitoring"]
+SERVING = ["overlays/cpu", "overlays/gpu", FLEET]
+FOLDERS = [*SERVING, "monitoring"]
 OLDEST = "1.28"
 YAMLLINT = str(Path(sys.executable).with_name("yamllint"))
 
@@ -46,8 +47,7 @@ def pod_of(resource: Resource) -> dict[str, Any]:
 
 def serving_pods() -> list[dict[str, Any]]:
     (kserve,) = documents(KUBERNETES / "kserve" / "inferenceservice.yaml")
-    folders = ("overlays/cpu", "overlays/gpu", FLEET)
-    return [*(pod_of(of_kind("Deployment", folder)) for folder in folders), pod_of(kserve)]
+    return [*(pod_of(of_kind("Deployment", folder)) for folder in SERVING), pod_of(kserve)]
 
 
 def every_pod() -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_the_schemas_of_kubernetes_accept_every_core_kind(version: str) -> None:
-    resources = [one for folder in FOLDERS[:2] for one in kustomized(KUBERNETES / folder)]
+    resources = [one for folder in SERVING for one in kustomized(KUBERNETES / folder)]
     resources += documents(KUBERNETES / "examples" / "ingress.yaml")
     for resource in resources:
         kubernetes_validate.validate(resource, version, strict=True)
@@ -251,6 +251,29 @@ def test_ports_are_called_the_same_from_the_pod_to_the_monitor_and_the_ingress()
     policy = next(one for one in kustomized(KUBERNETES / "base") if one["kind"] == "NetworkPolicy")
     assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= set(inside)
     assert policy["spec"]["egress"] == []
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_pods_take_connections_only_from_those_who_are_named(folder: str) -> None:
+    policies = {
+        one["metadata"]["name"]: one["spec"]
+        for one in kustomized(KUBERNETES / folder)
+        if one["kind"] == "NetworkPolicy"
+    }
+    assert all(set(policy["policyTypes"]) == {"Ingress", "Egress"} for policy in policies.values())
+    clients, monitoring = (rule["from"] for rule in policies["keras-serving"]["ingress"])
+    assert clients == [
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {"keras-serving.io/client": "true"}}},
+    ]
+    assert monitoring == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert policies["keras-serving-retrain"]["ingress"] == []
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_a_drain_of_nodes_takes_one_pod_at_a_time(folder: str) -> None:
+    budget = of_kind("PodDisruptionBudget", folder)["spec"]
+    assert (budget["maxUnavailable"], budget.get("minAvailable")) == (1, None)
 
 
 def test_the_ingress_lets_through_bodies_as_large_as_the_service_takes() -> None:

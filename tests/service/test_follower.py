@@ -10,7 +10,7 @@ from models.errors import StoreError
 from models.remote.folder import Folder
 from models.remote.objects import Stored
 from models.remote.store import RemoteStore
-from service.follower import Follower, pause_s
+from service.follower import Follower, jittered, pause_s
 from service.settings import Settings
 from tests.conftest import MakeBundle
 from tests.service.conftest import until
@@ -96,3 +96,9 @@ async def test_a_place_that_does_not_answer_is_told_and_followed_again_when_it_d
 def test_pauses_grow_while_the_store_is_away_up_to_a_minute_but_are_never_shorter_than_asked_for() -> None:
     assert [pause_s(5, failures) for failures in (0, 1, 2, 3, 4, 5, 6, 1000)] == [5, 5, 10, 20, 40, 60, 60, 60]
     assert pause_s(300, 9) == 300
+
+
+def test_a_fleet_that_started_together_does_not_ask_together() -> None:
+    pauses = [jittered(5) for _ in range(200)]
+    assert 4 <= min(pauses) < 4.7
+    assert 5.3 < max(pauses) <= 6

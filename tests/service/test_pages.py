@@ -45,6 +45,9 @@ async def test_the_root_is_the_page_and_may_load_nothing_from_elsewhere(client: 
     assert "frame-ancestors 'none'" in policy
     assert not re.search(r"unsafe|\*|http", policy)
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-opener-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("name", FILES)
