@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.page import Row, machine, page, read_figures, read_results, write_results
+from tests.reliability.page import Case, Row, machine, page, read_figures, read_results, test_of, write_results
 
 _FOLDERS = ("tests/reliability", "tests/redeploy", "tests/e2e")
 _RESULTS = Path("reports/reliability.json")
@@ -38,15 +38,14 @@ class Collector:
         for item in items:
             mark = item.get_closest_marker("reliability")
             if mark is not None:
-                test = item.nodeid.partition("[")[0]
+                test = test_of(item.nodeid)
                 slow = item.get_closest_marker("slow") is not None
-                row = self.rows.setdefault(test, Row(*mark.args, test, slow))
-                row.slow = row.slow and slow
+                self.rows.setdefault(test, Row(*mark.args, test)).cases[item.nodeid] = Case(slow)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        row = self.rows.get(report.nodeid.partition("[")[0])
+        row = self.rows.get(test_of(report.nodeid))
         if row is not None and (report.when == "call" or report.outcome != "passed"):
-            row.outcomes.append(report.outcome)
+            row.cases[report.nodeid].outcome = report.outcome
 
 
 def main() -> int:
@@ -63,11 +62,9 @@ def main() -> int:
         return int(status)
     ran = run(options.paths, "reliability and not slow" if options.quick else "reliability")
     before = read_results(_RESULTS) if options.more else {}
-    told = before | {test: row for test, row in ran.rows.items() if row.outcomes}
-    rows = {
-        test: replace(row, outcomes=told[test].outcomes, figures=told[test].figures) if test in told else row
-        for test, row in every.rows.items()
-    }
+    told = before | {test: row for test, row in ran.rows.items() if row.ran}
+    # Those of this run, as they are called and promised now.
+    rows = {test: replace(row, cases=told[test].cases) if test in told else row for test, row in every.rows.items()}
     options.out.mkdir(parents=True, exist_ok=True)
     document = options.out / "reliability.md"
     document.write_text(page(rows.values(), machine()), encoding="utf-8")

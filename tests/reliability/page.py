@@ -20,6 +20,10 @@ an hour (`SOAK_MINUTES`), and says here what each measured. Those that take no l
 test`; `ARGS=--quick` runs only these. One alone: `.venv/bin/python -m pytest -s PATH::NAME`, with `-m slow` where it
 says so.
 
+Some promises have a short case for `make test` and a long one. The long one judges the promise; only its figures stand
+here. **Short run** marks a row of which only the short case ran: with fewer clients or paths, or for a shorter time,
+and its figures of time and speed are not judged.
+
 Figures of latency are from a machine whose cores server and clients share: compare them with their controls, which were
 measured in the same run. What is trusted and what is not says [security.md](security.md); retraining and redeploying
 under load has a page [of its own](redeploy.md).
@@ -36,6 +40,21 @@ _HEAD = "\n|  | promise | measured | test |\n|---|---|---|---|\n"
 
 
 @dataclass
+class Case:
+    """A test with one set of parameters.
+
+    Attributes:
+        slow: Whether it is left out of `make test`.
+        outcome: Passed, failed or skipped; empty where it did not run.
+        figures: What it measured.
+    """
+
+    slow: bool = False
+    outcome: str = ""
+    figures: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Row:
     """One promise's test.
 
@@ -43,46 +62,64 @@ class Row:
         number: Of the promise.
         promise: What is promised.
         test: ``tests/.../test_x.py::test_y``.
-        slow: Whether it is left out of `make test`.
-        outcomes: Of each of its cases that ran: passed, failed or skipped.
-        figures: What they measured.
+        cases: By ``tests/.../test_x.py::test_y[parameters]``.
     """
 
     number: int
     promise: str
     test: str
-    slow: bool = False
-    outcomes: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
+    cases: dict[str, Case] = field(default_factory=dict)
+
+    @property
+    def slow(self) -> bool:
+        """Whether all of it is left out of `make test`."""
+        return all(case.slow for case in self.cases.values())
+
+    @property
+    def ran(self) -> bool:
+        """Whether any of its cases did."""
+        return any(case.outcome for case in self.cases.values())
 
     @property
     def result(self) -> str:
         """What the page says of it."""
-        if "failed" in self.outcomes:
+        outcomes = {case.outcome for case in self.cases.values()} - {""}
+        if "failed" in outcomes:
             return "**failed**"
-        if "passed" not in self.outcomes:
-            return "skipped: it lacks something here" if self.outcomes else "not run this time"
-        return "; ".join(self.figures) or "holds"
+        passed = [case for case in self.cases.values() if case.outcome == "passed"]
+        if not passed:
+            return "skipped: it lacks something here" if outcomes else "not run this time"
+        judged = [case for case in passed if case.slow]
+        text = "; ".join(figure for case in judged or passed for figure in case.figures) or "holds"
+        short = not judged and any(case.slow for case in self.cases.values())
+        return f"**short run**: {text}" if short else text
+
+
+def test_of(case: str) -> str:
+    """A case's test: its id without the parameters."""
+    return case.partition("[")[0]
 
 
 def read_figures(rows: Iterable[Row], report: Path) -> None:
-    """Give the rows the figures that `tests.figures` wrote."""
-    by_test = {row.test: row for row in rows}
+    """Give the rows' cases the figures that `tests.figures` wrote."""
+    cases = {name: case for row in rows for name, case in row.cases.items()}
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     for line in map(json.loads, lines):
-        by_test[line["test"].partition("[")[0]].figures.append(line["figure"])
+        cases[line["test"]].figures.append(line["figure"])
 
 
 def write_results(rows: Iterable[Row], path: Path) -> None:
     """Keep what became of them for a run that only adds to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in rows if row.outcomes], indent=1), encoding="utf-8")
+    path.write_text(json.dumps([asdict(row) for row in rows if row.ran], indent=1), encoding="utf-8")
 
 
 def read_results(path: Path) -> dict[str, Row]:
     """What `write_results` kept, by test; nothing where there is no such file."""
-    rows = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
-    return {row.test: row for row in rows}
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {
+        row["test"]: Row(**row | {"cases": {name: Case(**case) for name, case in row["cases"].items()}}) for row in rows
+    }
 
 
 def machine() -> str:

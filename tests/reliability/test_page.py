@@ -5,7 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from tests.reliability.page import PROMISES, Row, page, read_figures, read_results, write_results
+import pytest
+
+from tests.reliability.page import PROMISES, Case, Row, page, read_figures, read_results, write_results
 from tests.test_documents import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -37,37 +39,56 @@ def test_every_test_that_the_page_names_exists_and_is_marked_with_its_number() -
     assert set(PROMISES) <= {int(number) for number, _ in named}
 
 
+def row(number: int, promise: str, *cases: Case) -> Row:
+    """A row whose test is named after its promise."""
+    test = f"tests/x.py::test_{promise.partition(' ')[0]}"
+    return Row(number, promise, test, {f"{test}[{place}]": case for place, case in enumerate(cases)})
+
+
+def lines_of(*rows: Row) -> list[str]:
+    return [line for line in page(rows, "2 cores").splitlines() if line.startswith("| ") and line[2].isdigit()]
+
+
 def test_a_row_says_what_was_measured_that_it_failed_or_that_it_was_not_run() -> None:
-    measured = Row(2, "a | b", "tests/x.py::test_x", outcomes=["passed", "passed"], figures=["1 ms", "2 ms"])
-    rows = [
-        Row(26, "a full disk", "tests/x.py::test_w", outcomes=["skipped"]),
-        measured,
-        Row(1, "one", "tests/x.py::test_y", slow=True),
-        Row(3, "three", "tests/x.py::test_z", outcomes=["passed", "failed"], figures=["3 ms"]),
-        Row(4, "four", "tests/x.py::test_v", outcomes=["passed"]),
-    ]
-    lines = [line for line in page(rows, "2 cores").splitlines() if line.startswith("| ") and line[2].isdigit()]
-    assert lines == [
-        "| 1 | One | not run this time | `tests/x.py::test_y` (slow) |",
-        "| 2 | A \\| b | 1 ms; 2 ms | `tests/x.py::test_x` |",
-        "| 3 | Three | **failed** | `tests/x.py::test_z` |",
-        "| 4 | Four | holds | `tests/x.py::test_v` |",
-        "| 26 | A full disk | skipped: it lacks something here | `tests/x.py::test_w` |",
+    assert lines_of(
+        row(26, "full", Case(outcome="skipped")),
+        row(2, "a | b", Case(outcome="passed", figures=["1 ms"]), Case(outcome="passed", figures=["2 ms"])),
+        row(1, "one", Case(slow=True)),
+        row(3, "three", Case(outcome="passed", figures=["3 ms"]), Case(outcome="failed")),
+        row(4, "four", Case(outcome="passed")),
+    ) == [
+        "| 1 | One | not run this time | `tests/x.py::test_one` (slow) |",
+        "| 2 | A \\| b | 1 ms; 2 ms | `tests/x.py::test_a` |",
+        "| 3 | Three | **failed** | `tests/x.py::test_three` |",
+        "| 4 | Four | holds | `tests/x.py::test_four` |",
+        "| 26 | Full | skipped: it lacks something here | `tests/x.py::test_full` |",
     ]
 
 
-def test_a_report_of_figures_finds_its_rows(tmp_path: Path) -> None:
-    row = Row(1, "one", "tests/x.py::test_y")
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [("passed", "500 clients"), ("", "**short run**: 100 clients"), ("skipped", "**short run**: 100 clients")],
+)
+def test_the_long_case_speaks_for_a_promise_and_figures_of_the_short_one_alone_are_marked(
+    outcome: str, said: str
+) -> None:
+    long = Case(slow=True, outcome=outcome, figures=["500 clients"] if outcome == "passed" else [])
+    (line,) = lines_of(row(12, "left", Case(outcome="passed", figures=["100 clients"]), long))
+    assert line == f"| 12 | Left | {said} | `tests/x.py::test_left` |"
+
+
+def test_a_report_of_figures_finds_its_cases(tmp_path: Path) -> None:
+    found = row(1, "one", Case(), Case(slow=True))
     report = tmp_path / "figures.jsonl"
-    lines = [{"test": f"tests/x.py::test_y[{case}]", "figure": case} for case in "12"]
+    lines = [{"test": f"tests/x.py::test_one[{case}]", "figure": case} for case in "01"]
     report.write_text("\n".join(map(json.dumps, lines)))
-    read_figures([row], report)
-    read_figures([row], tmp_path / "nothing")
-    assert row.figures == ["1", "2"]
+    read_figures([found], report)
+    read_figures([found], tmp_path / "nothing")
+    assert [case.figures for case in found.cases.values()] == [["0"], ["1"]]
 
 
 def test_results_that_were_kept_are_read_again_but_for_those_of_tests_that_did_not_run(tmp_path: Path) -> None:
-    ran, left_out = Row(1, "one", "a::b", outcomes=["passed"], figures=["1 ms"]), Row(2, "two", "a::c")
+    ran, left_out = row(1, "one", Case(outcome="passed", figures=["1 ms"]), Case(slow=True)), row(2, "two", Case())
     write_results([ran, left_out], tmp_path / "kept" / "results.json")
-    assert read_results(tmp_path / "kept" / "results.json") == {"a::b": ran}
+    assert read_results(tmp_path / "kept" / "results.json") == {ran.test: ran}
     assert read_results(tmp_path / "nothing.json") == {}
