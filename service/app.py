@@ -149,6 +149,8 @@ class KerasServing:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin loading, and drain on SIGTERM before uvicorn stops."""
+        from service.supervised import stop_with_supervisor
+
         self.runtime.start()
         loop = asyncio.get_running_loop()
         if self.runtime.settings.grpc_port:
@@ -176,6 +178,7 @@ class KerasServing:
             loop.call_soon_threadsafe(loop.call_later, seconds, end, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
+        stop_with_supervisor()
 
     def _spread(self, stop: object) -> None:
         """Take connections as they come, each worker its share.

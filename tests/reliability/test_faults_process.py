@@ -116,6 +116,34 @@ def test_a_killed_worker_loses_at_most_one_request_a_connection(tmp_path: Path, 
     )
 
 
+@pytest.mark.slow
+@pytest.mark.reliability(36, "a supervisor killed: its workers drain and end, and a new server takes their port")
+def test_workers_end_with_a_supervisor_that_is_killed_and_leave_its_port(tmp_path: Path, figure: Figure) -> None:
+    two_versions(tmp_path, tmp_path / "home")
+    with running(tmp_path / "home", "--workers", "2", pretrained=tmp_path / "none", SERVING_DRAIN_S="1") as server:
+        until(lambda: len(server.workers()) == 2 and _all_serve(server), 60)
+        # One that began later is started by the same thread of the supervisor, whose end is what a worker hears of.
+        os.kill(server.workers()[0], signal.SIGKILL)
+        until(lambda: len(server.workers()) == 2 and _all_serve(server), 60)
+        workers = [psutil.Process(worker) for worker in server.workers()]
+        with clients(4, lambda: place(server)) as seen:
+            until(lambda: seen.answered > 100)
+            server.process.kill()
+            server.process.wait()
+            killed, before = time.monotonic(), seen.answered
+            until(lambda: seen.answered > before + 20, 60)
+            _, left = psutil.wait_procs(workers, 30)
+            seconds = time.monotonic() - killed
+        for worker in left:
+            worker.kill()
+        assert left == []
+        port = ("--port", str(httpx.URL(server.url).port))
+        with running(tmp_path / "home", *port, pretrained=tmp_path / "none", ready=False) as again:
+            again.url = server.url
+            again.wait_until("ready")
+    figure(f"2 workers answered on for {seconds:.1f} s (SERVING_DRAIN_S 1) and ended; a new server listens there")
+
+
 def _all_serve(server: Server) -> bool:
     """Whether each worker takes connections and is ready."""
     opened = [httpx.Client() for _ in range(8)]
