@@ -1,7 +1,6 @@
 """Clients that die in the middle and clients that are slow: what they leave behind, and what the others notice."""
 
 import json
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -99,28 +98,31 @@ def slow_senders(server: Server, count: int) -> Iterator[list[int]]:
 
 @pytest.mark.reliability(13, "clients that send a byte a second leave the others' p99 as it is")
 @pytest.mark.parametrize(
-    ("requests", "rounds", "worse"), [(300, 2, math.inf), pytest.param(1000, 3, 2.0, marks=pytest.mark.slow)]
+    ("requests", "rounds", "share", "worse"),
+    [(300, 2, 0.5, 5.0), pytest.param(1000, 3, 0.99, 2.0, marks=pytest.mark.slow)],
+    ids=["median", "p99"],
 )
 def test_slow_senders_leave_the_p99_of_the_others_as_it_is(
-    server: Server, figure: Figure, requests: int, rounds: int, worse: float
+    server: Server, figure: Figure, requests: int, rounds: int, share: float, worse: float
 ) -> None:
-    def p99() -> float:
+    """A short run, on any machine, judges the median."""
+
+    def late() -> float:
         with somebody_else(server, QUICK, PICTURE) as seconds:
             until(lambda: len(seconds) >= requests, 120)
-        return percentile(seconds, 0.99)
+        return percentile(seconds, share)
 
     count, bytes_sent = 200, 0
-    without, beside = [p99()], []
+    without, beside = [late()], []
     for _ in range(rounds):
         with slow_senders(server, count) as sent:
-            beside.append(p99())
+            beside.append(late())
         bytes_sent += sent[0]
-        without.append(p99())
+        without.append(late())
     assert bytes_sent
-    # The machine has better and worse moments; the best of each is what the service does by itself. A short run says
-    # only that everybody is answered.
+    # The machine has better and worse moments; the best of each is what the service does by itself.
     figure(
-        f"{count} slow senders, {bytes_sent} bytes: others' p99 {1000 * min(beside):.2f} ms, "
-        f"{1000 * min(without):.2f} ms without (best of {rounds})"
+        f"{count} slow senders, {bytes_sent} bytes: others' p{100 * share:g} {1000 * min(beside):.2f} ms, "
+        f"{1000 * min(without):.2f} ms without (best of {rounds}; accepted: {worse:g} times as much)"
     )
     assert min(beside) < worse * min(without)

@@ -19,11 +19,11 @@ MODELS = ("cnn", "dnn", "lstm", "regressor")
 STARTS = 5
 LATER, PAUSE_S = 30, 0.05
 ALLOWED = 3.0
-"""The first answer's time, in medians of those after it."""
+"""The first answer's time, in medians of those after it; in the median of the starts."""
 
 
-def first_answers(folder: Path) -> tuple[list[int], dict[str, tuple[float, float]]]:
-    """What readiness said from the first answer on, and of each model the first answer's time and the median, seconds.
+def answers_of_a_start(folder: Path) -> tuple[list[int], dict[str, list[float]]]:
+    """What readiness said from the first answer on, and each model's answer times, in medians of the later ones.
 
     One connection, that has been answered before: what is slow is then the prediction. The later answers come after
     pauses, as the first one does: whoever wakes an idle process waits for longer than in a row of requests.
@@ -60,22 +60,34 @@ def first_answers(folder: Path) -> tuple[list[int], dict[str, tuple[float, float
                 status, seconds = ask("POST", f"/predict/{name}", body)
                 assert status == 200, name
                 times.append(seconds)
-            took[name] = (times[0], median(times[1:]))
+            typical = median(times[1:])
+            took[name] = [seconds / typical for seconds in times]
     return statuses, took
 
 
 @pytest.mark.slow
-@pytest.mark.reliability(10, "Ready only when warm: the first answer is no slower than 3 times the median after it")
+@pytest.mark.reliability(
+    10,
+    "Ready only when warm: a model's first answer takes, in the median of 5 starts, at most 3 times a later one's time",
+)
 def test_the_first_answer_after_readiness_is_no_slower_than_three_medians(tmp_path: Path, figure: Figure) -> None:
     ratios: dict[str, list[float]] = {name: [] for name in MODELS}
-    early = 0
+    early, later = 0, list[float]()
     for start in range(STARTS):
         (tmp_path / f"{start}").mkdir()
-        statuses, took = first_answers(tmp_path / f"{start}")
+        statuses, took = answers_of_a_start(tmp_path / f"{start}")
         early += statuses.count(503)
         assert set(statuses) <= {200, 503}
-        for name, (first, typical) in took.items():
-            ratios[name].append(first / typical)
+        for name, times in took.items():
+            ratios[name].append(times[0])
+            later += times[1:]
     shown = ", ".join(f"{name} {median(found):.1f} ({max(found):.1f})" for name, found in ratios.items())
-    figure(f"first answer / median, over {STARTS} starts the median (largest): {shown}; told 'not ready' {early} times")
+    # Any answer may be held up by the machine, the first one too.
+    firsts = [ratio for found in ratios.values() for ratio in found]
+    slow = [sum(ratio > ALLOWED for ratio in found) for found in (firsts, later)]
+    figure(
+        f"first answer / median of the later ones, over {STARTS} starts the median (largest): {shown}; more than "
+        f"{ALLOWED:g}: {slow[0]} of {len(firsts)} first ones, {slow[1]} of {len(later)} later ones; told 'not "
+        f"ready' {early} times"
+    )
     assert {name: median(found) for name, found in ratios.items() if median(found) > ALLOWED} == {}
