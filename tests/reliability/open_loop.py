@@ -1,7 +1,6 @@
 """Load that does not wait for answers, and what becomes of each request: admitted, refused, or neither."""
 
 import asyncio
-import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,7 +13,6 @@ from benchmarks.wire import Wire
 from tests.e2e.server import Server
 
 _LAST_ANSWERS_S = 10.0
-_INFER = re.compile(rb"\r\nserver-timing: .*infer;dur=([0-9.]+)")
 
 
 @dataclass
@@ -24,25 +22,20 @@ class Load:
     Attributes:
         statuses: How many answers had which.
         admitted_s: From when a request with answer 200 was due to that answer. Seconds.
-        refused_s: From when a request with answer 429 or 503 was sent to that answer. Seconds.
         no_retry_after: Refusals without that header.
         broken: Connections that ended without an answer.
         never_sent: Requests that found all connections busy until the end.
         seconds: How long requests were due.
         goodput: Answers with 200 a second, of those seconds.
-        engine_s: Of those seconds, how many the engine worked on these answers, as they say (``Server-Timing``) where
-            the request asks for it.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     admitted_s: list[float] = field(default_factory=list)
-    refused_s: list[float] = field(default_factory=list)
     no_retry_after: int = 0
     broken: int = 0
     never_sent: int = 0
     seconds: float = 0.0
     goodput: float = 0.0
-    engine_s: float = 0.0
 
 
 class _Wire(Wire):
@@ -68,7 +61,6 @@ class _Run:
         self._free: list[Wire] = []
         self._waiting: deque[float] = deque()
         self.busy = 0
-        self._engine_s = 0.0
 
     def opened(self, wire: Wire) -> None:
         self._free.append(wire)
@@ -82,7 +74,7 @@ class _Run:
 
     def _send(self, wire: Wire, at: float) -> None:
         assert isinstance(wire, _Wire)
-        wire.due, wire.since = at, perf_counter()
+        wire.due = at
         self.busy += 1
         wire.send(self._request)
 
@@ -93,10 +85,7 @@ class _Run:
         self.load.statuses[code] += 1
         if code == 200:
             self.load.admitted_s.append(now - wire.due)
-            if found := _INFER.search(wire.head):
-                self._engine_s += float(found[1]) / 1000
         else:
-            self.load.refused_s.append(now - wire.since)
             self.load.no_retry_after += b"\r\nretry-after: " not in wire.head
         if self._waiting:
             self._send(wire, self._waiting.popleft())
@@ -114,7 +103,6 @@ class _Run:
     async def end(self, began: float) -> Load:
         """No more requests; wait for the answers to those that were sent."""
         self.load.seconds = perf_counter() - began
-        self.load.engine_s = self._engine_s
         self.load.goodput = self.load.statuses[200] / self.load.seconds
         self.load.never_sent, self._again = len(self._waiting), False
         self._waiting.clear()

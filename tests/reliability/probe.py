@@ -150,6 +150,20 @@ def somebody_else(server: Server, path: str, body: bytes, content_type: str = JS
     assert not wrong, wrong[:3]
 
 
+def now_and_then(port: int, request: bytes, seconds: float) -> list[tuple[int, float]]:
+    """Status and seconds of the answers to a client that asks some 50 times a second, on one connection.
+
+    For a process of its own, whose times do not wait for those of a client that is busy.
+    """
+    seen, until = list[tuple[int, float]](), time.perf_counter() + seconds
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        while (began := time.perf_counter()) < until:
+            client.sendall(request)
+            seen.append((receive(client).status, time.perf_counter() - began))
+            time.sleep(0.02)
+    return seen
+
+
 def percentile(values: list[float], share: float) -> float:
     """The value that ``share`` of the values do not exceed."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
