@@ -3,6 +3,9 @@
 The workers wait at one listening socket, and whoever is first takes all that is there: of 32 connections that are kept
 open one worker may get 29, and works while the other waits. So a worker that has more connections than another leaves
 the next one to that, for a while: none is ever left alone because another worker is stuck.
+
+The clients of a worker that ends come to the others, and keep those connections. So one that is far ahead of its share
+lets some answers close theirs: their clients come again, to whichever worker has fewer.
 """
 
 import asyncio
@@ -11,6 +14,8 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +41,10 @@ _OF_ONE_CLIENT = frozenset(
 )
 # Pause after any other error, such as too many open files; asyncio's is as long. Seconds.
 _RETRY_S = 1.0
+# How often a worker looks whether it is ahead of its share, and how seldom where the others take nothing. Seconds.
+_LEVEL_S, _LEVEL_SELDOM_S = 0.5, 60.0
+# Ahead is who has more than so many above an even share, and than this part of its own.
+_FEW, _PART = 2, 1 / 8
 
 
 def _nothing() -> None:
@@ -83,6 +92,9 @@ class Acceptor:
         self._insists = 1
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
+        # How far this worker was ahead at the last look, and when the next one is.
+        self._ahead, self._level_s = 0.0, _LEVEL_S
+        self._levelling = self._loop.call_later(_LEVEL_S, self._level)
         connections.changed = self._count
         self._count()
         self._loop.add_reader(listening, self._on_readable)
@@ -90,6 +102,25 @@ class Acceptor:
     def _count(self) -> None:
         if not self._closed:
             self._shares.set(len(self._connections) + len(self._connecting))
+
+    def _level(self) -> None:
+        """Let clients come again where other workers have far fewer; half of those that are too many at a time."""
+        surplus = self._shares.surplus()
+        leaving = sum(connection.leaves for connection in self._connections)
+        if surplus <= max(_FEW, _PART * len(self._connections)):
+            surplus = 0.0
+            for connection in self._connections:
+                connection.leaves = False
+        elif self._ahead:
+            # Not at the first look: a worker that has just begun is being found by new clients anyway.
+            staying = (connection for connection in self._connections if not connection.leaves)
+            for connection in islice(staying, max(0, ceil(surplus / 2) - leaving)):
+                connection.leaves = True
+        # Where all that were asked left and came back, the others are stuck.
+        stuck = 0 < self._ahead <= surplus and not leaving
+        self._level_s = min(2 * self._level_s, _LEVEL_SELDOM_S) if stuck else _LEVEL_S
+        self._ahead = surplus
+        self._levelling = self._loop.call_later(self._level_s, self._level)
 
     def _on_readable(self) -> None:
         for _ in range(_AT_ONCE):
@@ -170,6 +201,7 @@ class Acceptor:
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._listening)
+            self._levelling.cancel()
             if self._pause is not None:
                 self._pause.cancel()
             self._listening.close()

@@ -61,6 +61,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_complete = False
         self._overhead = 0
         self._running: RequestResponseCycle | None = None
+        # Whether its client is to come again on another connection, which another worker takes.
+        self.leaves = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, and a request is missing."""
@@ -244,6 +246,7 @@ class GeneralWay(BoundedProtocol):
         """Its head is there."""
         self.head_completed()
         super().on_headers_complete()
+        self.cycle.keep_alive &= not self.leaves
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""

@@ -109,6 +109,7 @@ class FastLane(BoundedProtocol):
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
         super().on_headers_complete()
+        self.cycle.keep_alive &= not self.leaves
 
     def _fast(self) -> HttpProtocol | None:
         """How the request that begins is to be answered, if it may take the fast lane."""
@@ -185,7 +186,7 @@ class FastLane(BoundedProtocol):
         """The response as it goes out; ends the connection's life where a header says so."""
         status, headers, body = response
         content = [STATUS_LINE[status]]
-        if not exchange.keep_alive:
+        if self.leaves or not exchange.keep_alive:
             headers = [*headers, (b"connection", b"close")]
         for name, value in (*self.server_state.default_headers, *headers):
             content += (name, b": ", value, b"\r\n")

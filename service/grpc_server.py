@@ -24,6 +24,9 @@ HEALTH = "grpc.health.v1.Health"
 # Longest wait for what is in flight when the server stops; then for answers that are being sent. Seconds.
 _GRACE_S = 20.0
 _LAST_WORDS_S = 0.5
+# Then a client is asked to connect anew, once its calls are answered, and the kernel chooses a worker again: clients do
+# not stay together where a worker ended, or by chance. Give or take a tenth. Milliseconds.
+_CONNECTION_MS = 300_000
 # In metadata there is room for about 8 kB, and a byte may take three there.
 _MAX_DETAIL_BYTES = 2000
 
@@ -160,6 +163,7 @@ def _options(max_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", max_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", 1024),
+        ("grpc.max_connection_age_ms", _CONNECTION_MS),
         # A client that is gone without a word is noticed after a minute or so.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -20,6 +20,10 @@ class Alone:
         """Of nobody."""
         return False
 
+    def surplus(self) -> float:
+        """All are its own."""
+        return 0.0
+
     def close(self) -> None:
         """There is no slot."""
 
@@ -69,6 +73,15 @@ class Shares:
             mine = counts[self._own]
             return any(_NOBODY < counts[slot] < mine and self._lives(slot) for slot in self._slots)
         return False
+
+    def surplus(self) -> float:
+        """How many connections more than an even share of those of all living workers this one has."""
+        with suppress(OSError, struct.error):
+            counts = self._counts.unpack(os.pread(self._file, self._counts.size, 0))
+            mine: int = counts[self._own]
+            living = [counts[slot] for slot in self._slots if counts[slot] > _NOBODY and self._lives(slot)]
+            return mine - sum(living) / len(living)
+        return 0.0
 
     def _write(self, slot: int, connections: int) -> None:
         # Where the disk fails, each worker takes what comes.

@@ -22,7 +22,7 @@ from models.bundle import ONNX, Bundle
 from models.store import Store
 from tests.bundles import CARS, CREATED, IMAGE, make_bundle, run_offline
 from tests.e2e.server import Server, is_closed, running, wait_for
-from tests.e2e.shares import check_even_shares
+from tests.e2e.shares import KeptAlive, check_even_shares
 from tests.figures import Figure
 
 RECORD = {"weight": 3000, "horsepower": 100, "origin": "usa"}
@@ -137,11 +137,15 @@ def test_a_killed_worker_is_replaced_gets_its_share_and_the_gauges_return_to_zer
         wait_for_metric(server, "serving_worker_cpu_seconds_total", 0.01)
         cpu_s = server.metric("serving_worker_cpu_seconds_total")
         check_even_shares(server)
+        kept = KeptAlive(server, 16)
+        kept.ask()
         senders = [half_sent(server) for _ in range(20)]
         wait_for_metric(server, "serving_inflight", 20)
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
         killed = time.monotonic()
+        # Those of the killed worker come to the one that is left.
+        kept.ask()
         while victim in server.workers() or len(server.workers()) < 2:
             assert time.monotonic() < killed + 20
             time.sleep(0.02)
@@ -153,6 +157,8 @@ def test_a_killed_worker_is_replaced_gets_its_share_and_the_gauges_return_to_zer
         wait_for_metric(server, "serving_inflight", 20 - lost)
         for sender in senders:
             sender.close()
+        wait_for(lambda: kept.are_spread(server), "the connections that were kept are spread again")
+        kept.close()
         check_even_shares(server)
         assert all(ask(server.url).status_code == 200 for _ in range(20))
         wait_for_metric(server, "serving_inflight", 0)

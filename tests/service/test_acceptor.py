@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,13 +26,18 @@ class FakeShares:
     def __init__(self) -> None:
         self.others_have_fewer = False
         self.first: list[bool] = []
-        self.asked = 0
+        self.surplus_is = 0.0
+        self.asked = self.looks = 0
         self.connections = -1
         self.closed = False
 
     def ahead(self) -> bool:
         self.asked += 1
         return self.first.pop(0) if self.first else self.others_have_fewer
+
+    def surplus(self) -> float:
+        self.looks += 1
+        return self.surplus_is
 
     def set(self, connections: int) -> None:
         self.connections = connections
@@ -145,6 +151,52 @@ async def test_an_acceptor_that_is_closed_while_it_waits_for_others_wakes_up_no_
         asked = worker.shares.asked
         await asyncio.sleep(2 * sum(_LOOKS_S))
     assert worker.shares.asked == asked
+
+
+@dataclass(eq=False)
+class Kept:
+    """A connection that is kept open."""
+
+    leaves: bool = False
+
+
+async def test_who_is_far_ahead_lets_half_of_what_is_too_much_go_until_that_has_gone(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_LEVEL_S", 0.001)
+    for _ in range(32):
+        worker.connections.add(Kept())
+    worker.shares.surplus_is = 16.0
+    await until(lambda: sum(one.leaves for one in worker.connections) == 8)
+    looks = worker.shares.looks
+    await until(lambda: worker.shares.looks > looks + 3)
+    assert sum(one.leaves for one in worker.connections) == 8, "before they have gone, no more"
+    worker.shares.surplus_is = 4.0
+    await until(lambda: not any(one.leaves for one in worker.connections))
+
+
+async def test_who_is_a_little_ahead_lets_nobody_go(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_LEVEL_S", 0.001)
+    for _ in range(4):
+        worker.connections.add(Kept())
+    worker.shares.surplus_is = 2.0
+    looks = worker.shares.looks
+    await until(lambda: worker.shares.looks > looks + 3)
+    assert not any(one.leaves for one in worker.connections)
+
+
+async def test_who_gets_back_all_that_it_lets_go_lets_them_go_ever_less_often(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_LEVEL_S", 0.001)
+    worker.shares.surplus_is = 16.0
+    for _ in range(10):
+        # Each client has left and come again by the next look.
+        worker.connections.clear()
+        for _ in range(32):
+            worker.connections.add(Kept())
+        worker.acceptor._level()
+    assert worker.acceptor._level_s >= 0.128
 
 
 class Failing(socket.socket):

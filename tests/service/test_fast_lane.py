@@ -171,10 +171,16 @@ BROKEN = {
 }
 
 
-async def test_what_is_broken_is_refused_as_uvicorn_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(FakeGateway()) as fast, serving(FakeGateway(), lane=False) as general:
+async def test_what_is_broken_is_refused_where_uvicorn_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        serving(FakeGateway()) as fast,
+        serving(FakeGateway(), lane=False, limits=DEFAULT) as general,
+        serving(FakeGateway(), lane=False) as uvicorns,
+    ):
         for name, request in BROKEN.items():
-            assert await fast.exchange(request) == await general.exchange(request), name
+            answer = await fast.exchange(request)
+            assert answer == await general.exchange(request), name
+            assert answer[:12] == (await uvicorns.exchange(request))[:12], name
     assert "Traceback" not in caplog.text
 
 
@@ -318,6 +324,21 @@ async def test_an_answer_that_says_close_closes() -> None:
         answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 429 ")
     assert answer.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize("lane", [True, False])
+@pytest.mark.parametrize("body", [b"[7]", b"7" * 70_000])
+async def test_a_connection_that_is_to_leave_is_closed_with_its_next_answer(lane: bool, body: bytes) -> None:
+    async with (
+        serving(FakeGateway(), lane=lane, limits=DEFAULT) as served,
+        served.connection() as (reader, writer),
+    ):
+        writer.write(post(body))
+        assert b"connection: close" not in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        (connection,) = served.server.server_state.connections
+        connection.leaves = True
+        writer.write(post(body))
+        assert (await asyncio.wait_for(reader.read(), 5)).count(b"\r\nconnection: close\r\n") == 1
 
 
 async def test_a_client_that_does_not_read_is_waited_for() -> None:

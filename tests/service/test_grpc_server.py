@@ -13,7 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from service.grpc_calls import SERVICE
+from service import grpc_server
+from service.grpc_calls import SERVICE, Calls
 from service.grpc_server import GrpcServer
 from service.runtime import Runtime
 from service.settings import Settings
@@ -264,6 +265,24 @@ async def test_what_nobody_waits_for_any_more_is_not_computed(door: Door, end: s
     if end == "cancelled":
         assert counted(door.runtime, "disconnects_total") == 1
     await until(lambda: door.runtime.inflight == 0)
+
+
+async def test_a_connection_is_made_anew_after_a_while_and_no_call_fails_for_it(
+    start_runtime: StartRuntime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_server, "_CONNECTION_MS", 100)
+    runtime = await start_runtime(settings.model_copy(update={"grpc_port": 0}))
+    peers: set[str] = set()
+    read = Calls.question
+
+    def watched(self: Calls, context: Any, *, named: bool = True) -> Any:
+        peers.add(context.peer())
+        return read(self, context, named=named)
+
+    monkeypatch.setattr(Calls, "question", watched)
+    async with opened(runtime) as door, asyncio.timeout(30):
+        while len(peers) < 3:
+            assert (await door.infer.ModelInfer(request())).model_name == "cars"
 
 
 async def test_keys_open_predictions_and_nothing_else_needs_one(

@@ -61,14 +61,17 @@ def test_a_worker_is_ahead_of_one_that_has_fewer_until_that_one_is_gone(
     assert not own.ahead(), "as many as the other"
     own.set(4)
     assert own.ahead()
+    assert own.surplus() == 0.5
     assert has(other, 5)
     has(other, 3)
     other.kill()
     other.wait()
     assert not own.ahead()
+    assert own.surplus() == 0, "of its own connections"
     third = worker()
     assert not has(third, 0)
     assert own.ahead(), "the one in its place"
+    assert own.surplus() == 2
     own.close()
 
 
