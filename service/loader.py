@@ -296,5 +296,5 @@ class Loader:
             shown |= {served.labels(alias) for alias, served in self.aliases[name].items()}
             shown.add(answering.labels(FALLBACK if stale else PRODUCTION))
         self.metrics.model_info.replace(dict.fromkeys(shown, 1.0))
-        self.metrics.profiles({name: served.profile for name, served in self.served.items()})
+        self.metrics.profiles({name: (one.profile, one.batcher.inline_rows) for name, one in self.served.items()})
         self.metrics.objectives({name: self.settings.objective(name) for name in self.served})

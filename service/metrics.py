@@ -98,6 +98,9 @@ class Metrics:
         self.batch_limit = self._present_gauge(
             "batch_limit_rows", "Largest batch, as the latency curve says.", ["model"]
         )
+        self.batch_inline = self._present_gauge(
+            "batch_inline_rows", "Largest batch that runs on the event loop; 0 for none.", ["model"]
+        )
         self.reloads = client.Counter(
             "model_reloads", "Loads of a version, by whether they succeeded.", ["model", "result"], **options
         )
@@ -239,11 +242,12 @@ class Metrics:
         self.objective_latency.replace({(name, repr(s)): s for name, s in bounds.items()})
         self.objective_success.replace({(name,): one.success_ratio for name, one in objectives.items()})
 
-    def profiles(self, profiles: Mapping[str, Profile]) -> None:
-        """Show these: model -> what was measured of the version that answers."""
-        curves = {name: one.latency_ms.items() for name, one in profiles.items()}
+    def profiles(self, profiles: Mapping[str, tuple[Profile, int]]) -> None:
+        """Show these: model -> what was measured of the version that answers, and the largest batch on the loop."""
+        curves = {name: one.latency_ms.items() for name, (one, _) in profiles.items()}
         self.batch_latency.replace({(name, str(rows)): ms / 1000 for name, c in curves.items() for rows, ms in c})
-        self.batch_limit.replace({(name,): one.batch_rows for name, one in profiles.items()})
+        self.batch_limit.replace({(name,): one.batch_rows for name, (one, _) in profiles.items()})
+        self.batch_inline.replace({(name,): rows for name, (_, rows) in profiles.items()})
 
     def other(self, route: str, status: int, seconds: float) -> None:
         """Record a request to a route that belongs to no loaded model."""

@@ -38,7 +38,7 @@ class Profile:
 
     def inline_rows(self, limit_ms: float) -> int:
         """Rows in the largest batch that takes at most ``limit_ms``."""
-        return max((rows for rows, ms in self.latency_ms.items() if ms <= limit_ms), default=0)
+        return max((rows for rows, ms in _likely(self.latency_ms).items() if ms <= limit_ms), default=0)
 
 
 def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch_ms: float) -> Profile:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.bundle import KERAS, Bundle, label
 from models.errors import EngineError
 
-# A compiled function is traced once a shape: batches are padded to one of these row counts.
+# Batches are padded to one of these row counts: oneDNN and cuDNN choose and keep an algorithm for each shape they see.
 PADDED_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -144,9 +145,12 @@ WAYS: tuple[Way, ...] = (native_npy, tensorflow_rows, tensorflow_columns, v2_jso
 def test_every_protocol_gives_the_same_bits(server: Server, model: str, count: int, seed: int) -> None:
     task = TASKS[model]
     rows = rows_of(task, count, seed)
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=30) as client, ThreadPoolExecutor(len(WAYS) + 1) as pool:
         expected = native_json(client, model, task, rows)
-        answers = [(way.__name__, way(client, model, task, rows)) for way in WAYS]
-    answers += [("grpc", found) for found in v2_grpc(server, model, task, rows)]
+        # At once, so that they share batches, and lie at any place of them.
+        asked = {way.__name__: pool.submit(way, client, model, task, rows) for way in WAYS}
+        asked_by_grpc = pool.submit(lambda: list(v2_grpc(server, model, task, rows)))
+        answers = [(name, future.result()) for name, future in asked.items()]
+        answers += [("grpc", found) for found in asked_by_grpc.result()]
     for name, found in answers:
         assert bits(found) == bits(expected), name

@@ -28,7 +28,7 @@ from models.bundle import Bundle
 from models.task import ImageClassification, Records, SequenceForecast
 from service.settings import PRETRAINED
 from tests.bundles import CARS, make_bundle, rows_of
-from tests.e2e.server import Server, free_port, running
+from tests.e2e.server import Server, free_port, running, wait_for
 from tests.e2e.test_predictions import MODELS, instance_of, output_of
 
 KEY = "a-key-that-is-long-enough"
@@ -126,6 +126,26 @@ def test_a_passed_deadline_is_said_so(client: triton.InferenceServerClient) -> N
             client.infer("cnn", rows, **late)
         assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     assert client.infer("cnn", [tensor("input", np.zeros((1, 28, 28, 1), np.uint8))], client_timeout=30)
+
+
+def test_a_call_that_is_cancelled_is_not_computed(server: Server, client: triton.InferenceServerClient) -> None:
+    def settled() -> bool:
+        return not server.metric("serving_inflight") and not server.metric("serving_queue_depth", model="cnn")
+
+    wait_for(settled)
+    rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+    pictures = [tensor("input", np.zeros((1024, 28, 28, 1), np.uint8))]
+    ended: queue.Queue[Any] = queue.Queue()
+    calls = [client.async_infer("cnn", pictures, callback=lambda result, error: ended.put(error)) for _ in range(2)]
+    wait_for(lambda: server.metric("serving_queue_depth", model="cnn"))
+    for call in calls:
+        call.cancel()
+    errors = [ended.get(timeout=30) for _ in calls]
+    cancelled = sum("CANCELLED" in str(error) for error in errors)
+    assert cancelled, errors
+    wait_for(settled)
+    wait_for(lambda: server.metric("serving_client_disconnects_total") - left >= cancelled)
+    assert server.metric("serving_batch_size_sum") - rows < 2 * 1024
 
 
 def test_the_server_describes_itself_and_its_models(client: triton.InferenceServerClient) -> None:

@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP as Triton's own client speaks it, to the shipped models."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -14,7 +15,7 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.bundles import SHIPPED_CAR
-from tests.e2e.server import Server
+from tests.e2e.server import Server, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,25 @@ def test_a_passed_timeout_is_said_so(client: triton.InferenceServerClient) -> No
         client.infer("regressor", car(), timeout=1)
     assert caught.value.status() == "504"
     assert client.infer("regressor", car(), timeout=30_000_000).as_numpy("value").shape == (1, 1)
+
+
+async def test_a_call_that_is_cancelled_is_not_computed(server: Server, aio: triton_aio.InferenceServerClient) -> None:
+    def settled() -> bool:
+        return not server.metric("serving_inflight") and not server.metric("serving_queue_depth", model="cnn")
+
+    wait_for(settled)
+    rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+    pictures = [tensor("input", np.zeros((1024, 28, 28, 1)), np.uint8)]
+    calls = [asyncio.create_task(aio.infer("cnn", pictures)) for _ in range(2)]
+    await asyncio.to_thread(wait_for, lambda: server.metric("serving_queue_depth", model="cnn"))
+    for call in calls:
+        call.cancel()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    cancelled = sum(isinstance(one, asyncio.CancelledError) for one in found)
+    assert cancelled, found
+    await asyncio.to_thread(wait_for, settled)
+    await asyncio.to_thread(wait_for, lambda: server.metric("serving_client_disconnects_total") - left >= cancelled)
+    assert server.metric("serving_batch_size_sum") - rows < 2 * 1024
 
 
 async def test_the_asyncio_client_gets_the_same(

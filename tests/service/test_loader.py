@@ -19,6 +19,7 @@ from service.settings import Settings
 from tests.bundles import CARS, CREATED, make_bundle, rows_of, run_offline
 from tests.conftest import MakeBundle
 from tests.service.conftest import Started, until
+from tests.service.test_metrics import rendered
 
 pytestmark = pytest.mark.usefixtures("thawed_garbage")
 ROWS = rows_of(CARS, 5, seed=11)
@@ -157,8 +158,26 @@ async def test_fast_models_run_on_the_loop_and_none_does_when_that_is_switched_o
     loader = await started(settings.model_copy(update={"inline_ms": 1000.0}))
     served = loader.find("cars")
     assert served.batcher.inline_rows >= served.profile.batch_rows
+    shown = 'serving_batch_inline_rows{model="cars"}'
+    assert rendered(loader.metrics)[shown] == served.batcher.inline_rows
     loader = await started(settings.model_copy(update={"inline_ms": 0.0}))
     assert loader.find("cars").batcher.inline_rows == 0
+    assert rendered(loader.metrics)[shown] == 0
+
+
+async def test_batches_are_bounded_and_paced_by_the_curve_that_was_measured_and_models_share_the_loops_turns(
+    started: Started, settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    added = store.add(make_bundle(tmp_path / "more", "boats", CARS, seed=3).path)
+    store.set_alias("boats", added.manifest.version)
+    loader = await started(settings.model_copy(update={"batch_rows": 3, "max_queue_s": 7.0}))
+    assert {"cars", "boats"} <= loader.served.keys()
+    assert len({id(served.batcher._turns) for served in loader.served.values()}) == 1
+    for served in loader.served.values():
+        batcher, measured = served.batcher, served.profile
+        assert batcher._max_batch_rows == measured.batch_rows == 3
+        assert batcher.expect(3) == pytest.approx(3 * measured.row_s + measured.batch_s)
+        assert batcher._max_ahead_rows == pytest.approx(7.0 / (measured.row_s + measured.batch_s / 3))
 
 
 async def test_a_store_that_cannot_be_written_but_was_seeded_is_served(

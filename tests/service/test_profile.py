@@ -39,6 +39,7 @@ def test_a_setting_takes_the_place_of_what_follows_from_the_curve() -> None:
 def test_one_disturbed_measurement_changes_nothing() -> None:
     assert limit(FLAT | {8: 11.0}) == limit(FLAT)
     assert limit(CONSTANT | {1: 50.0}) == 64
+    assert decide(FLAT | {8: 11.0}, batch_rows=None, max_batch_ms=50.0).inline_rows(1.0) == 8
 
 
 @given(st.dictionaries(st.sampled_from(SIZES), st.floats(1e-3, 1e3)), st.floats(1e-3, 1e3), st.floats(0.01, 1e3))
