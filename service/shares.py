@@ -79,7 +79,7 @@ class Shares:
         with suppress(OSError, struct.error):
             counts = self._counts.unpack(os.pread(self._file, self._counts.size, 0))
             mine: int = counts[self._own]
-            living = [counts[slot] for slot in self._slots if counts[slot] > _NOBODY and self._lives(slot)]
+            living: list[int] = [counts[slot] for slot in self._slots if counts[slot] > _NOBODY and self._lives(slot)]
             return mine - sum(living) / len(living)
         return 0.0
 
