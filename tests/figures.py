@@ -15,7 +15,8 @@ def figure(request: pytest.FixtureRequest) -> Figure:
     """Say what was measured: ``figure("p99 of the others 3.1 ms, 2.9 ms without")``.
 
     Printed, and appended to the file that ``RELIABILITY_REPORT`` names, from which ``python -m tests.reliability``
-    writes docs/reliability.md. The test carries ``@pytest.mark.reliability(number, "what is promised")``.
+    writes docs/reliability.md. The test carries ``@pytest.mark.reliability(number, "what is promised")``, with
+    ``alike=False`` where its slow case is not a longer one but another one.
     """
     mark = request.node.get_closest_marker("reliability")
     if mark is None:

@@ -40,7 +40,7 @@ class Collector:
             if mark is not None:
                 test = test_of(item.nodeid)
                 slow = item.get_closest_marker("slow") is not None
-                self.rows.setdefault(test, Row(*mark.args, test)).cases[item.nodeid] = Case(slow)
+                self.rows.setdefault(test, Row(*mark.args, test, **mark.kwargs)).cases[item.nodeid] = Case(slow)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         row = self.rows.get(test_of(report.nodeid))

@@ -22,7 +22,8 @@ says so.
 
 Some promises have a short case for `make test` and a long one. The long one judges the promise; only its figures stand
 here. **Short run** marks a row of which only the short case ran: with fewer clients or paths, or for a shorter time,
-and its figures of time and speed are not judged.
+and its figures of time and speed are not judged. **In part** marks one that has a case for each of several
+circumstances, not all of which ran.
 
 Figures of latency are from a machine whose cores server and clients share: compare them with their controls, which were
 measured in the same run. What is trusted and what is not says [security.md](security.md); retraining and redeploying
@@ -63,12 +64,14 @@ class Row:
         promise: What is promised.
         test: ``tests/.../test_x.py::test_y``.
         cases: By ``tests/.../test_x.py::test_y[parameters]``.
+        alike: Whether they do the same for a short and a long time, so that the long one speaks for all.
     """
 
     number: int
     promise: str
     test: str
     cases: dict[str, Case] = field(default_factory=dict)
+    alike: bool = True
 
     @property
     def slow(self) -> bool:
@@ -89,10 +92,11 @@ class Row:
         passed = [case for case in self.cases.values() if case.outcome == "passed"]
         if not passed:
             return "skipped: it lacks something here" if outcomes else "not run this time"
-        judged = [case for case in passed if case.slow]
+        judged = [case for case in passed if case.slow and self.alike]
         text = "; ".join(figure for case in judged or passed for figure in case.figures) or "holds"
-        short = not judged and any(case.slow for case in self.cases.values())
-        return f"**short run**: {text}" if short else text
+        if not judged and any(case.slow for case in self.cases.values() if case.outcome != "passed"):
+            return f"**{'short run' if self.alike else 'in part'}**: {text}"
+        return text
 
 
 def test_of(case: str) -> str:

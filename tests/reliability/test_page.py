@@ -77,6 +77,16 @@ def test_the_long_case_speaks_for_a_promise_and_figures_of_the_short_one_alone_a
     assert line == f"| 12 | Left | {said} | `tests/x.py::test_left` |"
 
 
+def test_of_cases_that_differ_each_one_counts() -> None:
+    both = [Case(outcome="passed", figures=["a load"]), Case(slow=True, outcome="passed", figures=["a store"])]
+    test = "tests/x.py::test_hang"
+    rows = [
+        Row(9, "hang", test, dict(zip("ab", cases, strict=True)), alike=False)
+        for cases in (both, [both[0], Case(slow=True)])
+    ]
+    assert [row.result for row in rows] == ["a load; a store", "**in part**: a load"]
+
+
 def test_a_report_of_figures_finds_its_cases(tmp_path: Path) -> None:
     found = row(1, "one", Case(), Case(slow=True))
     report = tmp_path / "figures.jsonl"

@@ -25,7 +25,9 @@ GRACE_S = 30
 
 
 @pytest.mark.reliability(
-    8, "SIGTERM with requests in flight: all answered, new connections refused, exit 0 within the grace period"
+    8,
+    "SIGTERM with requests in flight: all answered, new connections refused, exit 0 within the grace period",
+    alike=False,
 )
 @pytest.mark.parametrize("held", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "held up"])
 def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
@@ -85,7 +87,7 @@ def is_refused(url: str) -> bool:
 
 
 @pytest.mark.reliability(
-    9, "SIGTERM with an idle kept-alive connection while models load or wait for the store: no hang"
+    9, "SIGTERM with an idle kept-alive connection while models load or wait for the store: no hang", alike=False
 )
 @pytest.mark.parametrize("waiting", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["store", "load"])
 def test_sigterm_while_models_load_hangs_nothing(tmp_path: Path, figure: Figure, waiting: bool) -> None:
