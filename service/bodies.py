@@ -1,6 +1,7 @@
-"""Small JSON bodies of the routes that are no predictions."""
+"""Bodies, counted as they come in."""
 
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -10,6 +11,7 @@ from service.errors import ClientDisconnectError, TooLargeError
 
 _MAX_BODY_BYTES = 16 * 1024
 
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Form = TypeVar("Form", bound=BaseModel)
 
 
@@ -46,3 +48,35 @@ async def read_small(request: Request, limit: int) -> bytes:
     except ClientDisconnect:
         raise ClientDisconnectError from None
     return bytes(body)
+
+
+async def read_body(receive: Receive, length: int | None, limit: int) -> bytes:
+    """The whole body, counted as it comes in, whatever its declared length.
+
+    Raises:
+        TooLargeError: Above ``limit`` bytes.
+        ClientDisconnectError: The client left.
+    """
+    limit_body(length or 0, limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnectError
+    body: bytes = message.get("body", b"")
+    limit_body(len(body), limit)
+    if not message.get("more_body", False):
+        return body
+    chunks = bytearray(body)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectError
+        chunks += message.get("body", b"")
+        limit_body(len(chunks), limit)
+        if not message.get("more_body", False):
+            return bytes(chunks)
+
+
+def limit_body(size: int, limit: int) -> None:
+    """Refuse a body of ``size`` bytes, declared or received so far, that has more than ``limit``."""
+    if size > limit:
+        raise TooLargeError(f"A body has at most {limit} bytes. Received: {size} or more. Split the request.")

@@ -6,6 +6,7 @@ headers, trailers and chunk extensions of any length. Bodies are counted where t
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,10 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+
+class HeadError(ValueError):
+    """A rule that a request's headers break, though the parser takes them."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -165,8 +170,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """The parser is behind a request's headers.
 
         Raises:
+            HeadError: There is not one Host.
             ValueError: Too many requests wait on this connection, which is closed; ends the parsing.
         """
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise HeadError(f"Host must come once, received {hosts} times")
         self._head_complete = True
         if len(self.pipeline) > _MAX_PIPELINE:
             self._close()
@@ -213,13 +222,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say why where no answer was begun, and close."""
         begun = self._head_complete and (self.cycle.response_complete or getattr(self.cycle, "response_started", False))
         if not begun and not self._answers_an_earlier_one():
-            body = reason.encode()
-            self.transport.write(
-                b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINE[status], len(body), body)
-            )
+            self._say(status, reason)
         self._close()
         self._give_up_answering()
+
+    def _say(self, status: int, reason: str) -> None:
+        body = reason.encode()
+        self.transport.write(
+            b"%bcontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (STATUS_LINE[status], len(body), body)
+        )
 
     def _give_up_answering(self) -> None:
         """Write no answer to a closed socket: uvicorn tells only the newest request, and a turn of the loop late."""
@@ -228,10 +240,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._running.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed, unless the connection is closing already."""
+        """Refuse what cannot be parsed and say why, unless the connection is closing already."""
         if not self.transport.is_closing():
-            super().send_400_response(msg)
-            self._watch_reading()
+            remedy = "Check the request line, the headers and the framing of the body."
+            self._say(400, f"Not an HTTP/1.1 request (RFC 9112): {_reason() or msg}. {remedy}")
+            self._close()
+
+
+def _reason() -> str:
+    """What the parser, or we, found wrong: uvicorn catches it, and says the same of all."""
+    error = sys.exception()
+    # The parser's own are a table of texts. Of others that a callback raises only ours are for the client.
+    own = error.__context__ if error is not None else None
+    return str(error or "") if own is None else str(own) if isinstance(own, HeadError) else ""
 
 
 class GeneralWay(BoundedProtocol):

@@ -21,6 +21,8 @@ from models.errors import (
 )
 
 PROBLEM_MEDIA_TYPE = b"application/problem+json"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""Header of every response: what it holds is what its content type says."""
 
 
 class TooLargeError(ServingError):
@@ -217,6 +219,7 @@ def _response(
         (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
+        NOSNIFF,
     ]
     if isinstance(error, QueueFullError | NotReadyError):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))

@@ -7,21 +7,24 @@ their path, our few other routes by an exact lookup, and everything else falls t
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from models.errors import ServingError
 from service.access import api_keys
+from service.bodies import limit_body, read_body
 from service.deadlines import TIMEOUT_HEADER, deadline_of, in_time
 from service.decode.inflate import Inflater
+from service.decode.json_cost import check_few
 from service.details import DETAILS_HEADER, details
 from service.errors import (
+    NOSNIFF,
     ClientDisconnectError,
     MediaTypeError,
     MethodError,
     NoRouteError,
-    TooLargeError,
     form_of,
     problem,
 )
@@ -30,6 +33,7 @@ from service.metrics import UNMATCHED
 from service.protocols import native, openinference, tfserving
 from service.protocols.base import Answer, Headers, HttpProtocol, Pin, Question, Response
 from service.refusals import REASONS, count_refusal
+from service.replies import in_our_form, send_response
 from service.request_id import RequestIds
 from service.routes import DESCRIPTIONS, REQUEST_ID, bentoml_route, owned
 from service.runtime import Runtime
@@ -87,6 +91,8 @@ class Gateway:
         self._inner = inner
         self._keys = api_keys(runtime.settings)
         self._ids = RequestIds()
+        # Its thread begins with the first large body.
+        self._one_thread = ThreadPoolExecutor(1, thread_name_prefix="large-json")
         self._inflater, self._inner_inflater = (Inflater(runtime.settings.max_body_bytes) for _ in range(2))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +106,7 @@ class Gateway:
             request = Request(scope["method"], path, scope["query_string"], scope["headers"], receive=receive)
             response = await self.reply(protocol, request)
             if response is not None:
-                await _answer(response, send)
+                await send_response(response, send)
             return
         started = perf_counter()
         status = 500
@@ -109,6 +115,8 @@ class Gateway:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if NOSNIFF not in message["headers"]:
+                    message["headers"] = [*message["headers"], NOSNIFF]
             await send(message)
 
         route = owned(path, admin=self._runtime.settings.admin_token is not None)
@@ -119,7 +127,7 @@ class Gateway:
             elif (route := bentoml_route(path)) is not None:
                 await self._inner_if_allowed(route, scope, receive, watch)
             else:
-                await _answer(form_of(path)(NoRouteError(path), self._ids.next()), watch)
+                await send_response(form_of(path)(NoRouteError(path), self._ids.next()), watch)
         finally:
             seconds = perf_counter() - started
             self._runtime.metrics.other(route or UNMATCHED, status, seconds)
@@ -137,23 +145,24 @@ class Gateway:
                     # It would take anything for JSON, and answer 500 to a form without a boundary.
                     raise MediaTypeError(f"Content-Type must be {native.JSON}.")
                 # BentoML itself would read on for as long as somebody sends.
-                body = await _read_body(receive, length, self._runtime.settings.max_body_bytes)
+                body = await read_body(receive, length, self._runtime.settings.max_body_bytes)
                 if encoding:
                     body = await until_answered.enter_async_context(self._inner_inflater.inflated(body, encoding))
+                check_few(body)
             except ClientDisconnectError:
                 self.client_left()
                 return
             except ServingError as error:
                 if type(error) in REASONS:
                     self._runtime.metrics.rejected.labels(REASONS[type(error)]).inc()
-                await _answer(problem(error, self._ids.next()), send)
+                await send_response(problem(error, self._ids.next()), send)
                 return
             unread = [body]
 
             async def replay() -> MutableMapping[str, Any]:
                 return {"type": "http.request", "body": unread.pop()} if unread else await receive()
 
-            await self._inner(scope, replay, send)
+            await self._inner(scope, replay, in_our_form(scope, send, self._ids.next))
 
     def protocol_of(self, path: str) -> HttpProtocol | None:
         """The protocol of the predictions that ``path`` belongs to, if any."""
@@ -211,6 +220,7 @@ class Gateway:
             (b"content-type", answer.content_type),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-request-id", question.request_id.encode()),
+            NOSNIFF,
             *answer.headers,
         ]
         if detailed == b"1" or runtime.settings.response_details:
@@ -233,19 +243,14 @@ class Gateway:
     ) -> Answer:
         question.body, limit = request.body, self._runtime.settings.max_body_bytes
         if question.body:
-            _limit_body(len(question.body), limit)
+            limit_body(len(question.body), limit)
         else:
-            question.body = await _read_body(request.receive, length, limit)
+            question.body = await read_body(request.receive, length, limit)
             question.receive = request.receive
+        question.one_thread = self._one_thread
         if question.encoding:
             question.inflater = self._inflater
         return await infer(self._runtime, name, pin, question)
-
-
-async def _answer(response: Response, send: Send) -> None:
-    status, headers, body = response
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, bytes, bytes]:
@@ -269,35 +274,3 @@ def _look_at(headers: Headers) -> tuple[bytes, int | None, bytes, bytes, bytes, 
         elif key == b"content-encoding":
             encoding += b", " + value if encoding else value
     return content_type, length, request_id, timeout, detailed, trace, encoding
-
-
-async def _read_body(receive: Receive, length: int | None, limit: int) -> bytes:
-    """The whole body, counted as it comes in, whatever its declared length.
-
-    Raises:
-        TooLargeError: Above ``limit`` bytes.
-        ClientDisconnectError: The client left.
-    """
-    _limit_body(length or 0, limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnectError
-    body: bytes = message.get("body", b"")
-    _limit_body(len(body), limit)
-    if not message.get("more_body", False):
-        return body
-    chunks = bytearray(body)
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectError
-        chunks += message.get("body", b"")
-        _limit_body(len(chunks), limit)
-        if not message.get("more_body", False):
-            return bytes(chunks)
-
-
-def _limit_body(size: int, limit: int) -> None:
-    """Refuse a body of ``size`` bytes, declared or received so far, that has more than ``limit``."""
-    if size > limit:
-        raise TooLargeError(f"A body has at most {limit} bytes. Received: {size} or more. Split the request.")

@@ -1,8 +1,10 @@
 """What the protocols share: a question, an answer, and what it takes to turn one into the other."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,12 @@ from service.decode.inflate import Inflater
 from service.errors import TooLargeError
 from service.settings import Settings
 from service.trace_context import TraceContext
+
+# Less JSON becomes 20 MiB at most. Bytes.
+_LARGE_BYTES: Final = 256 * 1024
+
+Done = TypeVar("Done")
+Arguments = TypeVarTuple("Arguments")
 
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in lower case, and values, as ASGI has them."""
@@ -53,6 +61,7 @@ class Question:
         deadline: When an answer is of no use any more, `time.perf_counter` seconds.
         receive: ASGI's, where only that tells that the sender has left.
         trace: The sender's trace that it belongs to, if any.
+        one_thread: For large JSON, so that only one such body is parsed at a time; None for asyncio's threads.
     """
 
     protocol: "WireProtocol"
@@ -68,6 +77,7 @@ class Question:
     deadline: float | None = None
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]] | None = None
     trace: TraceContext | None = None
+    one_thread: Executor | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +122,15 @@ class Answer:
     queue_s: float = 0.0
     infer_s: float = 0.0
     encode_s: float = 0.0
+
+
+async def beside(question: Question, work: Callable[[Unpack[Arguments]], Done], *arguments: *Arguments) -> Done:
+    """What ``work`` makes of the JSON of ``question``, in a thread.
+
+    Large bodies one at a time: parsing holds Python's lock, so that several would take as long and all their memory.
+    """
+    pool = question.one_thread if len(question.body) > _LARGE_BYTES else None
+    return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
 
 
 def limit_rows(count: int, settings: Settings) -> None:

@@ -13,11 +13,12 @@ from models.manifest import Manifest
 from models.task import Classes, ImageClassification, Task
 from service import errors
 from service.decode.json import decode_instances
+from service.decode.json_cost import check_json
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
 from service.decode.picture import decode_pictures, is_small, picture_of_base64
 from service.errors import MediaTypeError
-from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, limit_rows
+from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, beside, limit_rows
 from service.settings import Settings
 
 _PREFIX = "/predict/"
@@ -45,6 +46,8 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     many = isinstance(task, ImageClassification) and _may_hold_many_pixels(media_type_of(content_type), body)
     if len(body) <= _INLINE_BYTES and not many:
         decoded = decode_body(task, content_type, body, settings)
+    elif not many:
+        decoded = await beside(question, decode_body, task, content_type, body, settings)
     else:
         decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
     decoded.wanted, decoded.trial = top_k, trial
@@ -75,6 +78,7 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
     """
     media_type = media_type_of(content_type)
     if media_type == JSON:
+        check_json(body, task, settings.max_request_rows)
         return decode_values(task, decode_instances(body), settings)
     if media_type == NPY:
         rows = task.accept(decode_npy(body))

@@ -21,9 +21,10 @@ from models.manifest import Manifest
 from models.task import ImageClassification, Task
 from service import errors
 from service.decode.json import decode_json
+from service.decode.json_cost import check_json
 from service.decode.picture import picture_of_base64
 from service.errors import NoRouteError
-from service.protocols.base import Answer, Decoded, Headers, Parameters, Pin, Question, Response
+from service.protocols.base import Answer, Decoded, Headers, Parameters, Pin, Question, Response, beside
 from service.protocols.signature import Wanted, check_wanted, is_quick, rows_of, tensors_of
 from service.protocols.tensors import BYTES, Tensor, raw_of, tensor_from_raw, tensor_from_values
 from service.settings import Settings
@@ -87,7 +88,8 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     json_bytes = _json_bytes(question.headers)
     body, task = question.body, manifest.task
     small = _is_small(body, json_bytes)
-    request = read(task, body, json_bytes) if small else await asyncio.to_thread(read, task, body, json_bytes)
+    reading = (task, body, json_bytes, settings.max_request_rows)
+    request = read(*reading) if small else await beside(question, read, *reading)
     if request.id is not None and _ID.fullmatch(request.id):
         question.request_id = request.id
     if request.timeout_s:
@@ -130,15 +132,17 @@ def _json_bytes(headers: Headers) -> int | None:
     return length
 
 
-def read(task: Task, body: bytes, json_bytes: int | None) -> Request:
+def read(task: Task, body: bytes, json_bytes: int | None, max_rows: int) -> Request:
     """What ``body`` says.
 
     Args:
         task: Of the model.
         body: The whole of it.
         json_bytes: Length of the JSON part; None where all is JSON.
+        max_rows: That a request may have.
 
     Raises:
+        TooLargeError: More JSON than so many rows need.
         DecodeError: Not JSON, or another length than the parts have.
         InputError: A member breaks the protocol.
     """
@@ -149,6 +153,7 @@ def read(task: Task, body: bytes, json_bytes: int | None) -> Request:
         )
     view = memoryview(body)
     head = body if json_bytes is None else body[:json_bytes]
+    check_json(head, task, max_rows)
     document = _require(decode_json(head), "body", dict)
     parameters = _member(document, "parameters", dict, "body", default=_NOTHING)
     inputs = _member(document, "inputs", list, "body")

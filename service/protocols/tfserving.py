@@ -17,8 +17,9 @@ from models.manifest import Manifest
 from models.task import Records, Task
 from service import errors
 from service.decode.json import decode_json, refuse_booleans
+from service.decode.json_cost import check_json
 from service.errors import NoRouteError
-from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, limit_rows
+from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, beside, limit_rows
 from service.protocols.native import decode_values
 from service.protocols.signature import INPUT, tensors_of
 from service.settings import Settings
@@ -67,6 +68,8 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     bare = body.count(b"{") == 1 or (b'"b64"' not in body and b"\\" not in body)
     if len(body) <= _INLINE_BYTES and bare:
         return decode_body(task, body, settings)
+    if bare:
+        return await beside(question, decode_body, task, body, settings)
     return await asyncio.to_thread(decode_body, task, body, settings)
 
 
@@ -78,6 +81,7 @@ def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
         InputError: A member breaks the protocol, or a value the schema.
         TooLargeError: More rows than a request may hold.
     """
+    check_json(body, task, settings.max_request_rows)
     document = decode_json(body)
     form = 'Send {"instances": [...]} or {"inputs": ...}.'
     if not isinstance(document, dict):

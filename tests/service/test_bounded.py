@@ -144,7 +144,7 @@ async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) 
 
     limits = Limits()
     async with serving(FakeGateway(reply), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
-        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
         try:
             # What it did not read may reset the connection.
             with suppress(ConnectionError):

@@ -362,7 +362,7 @@ def test_no_body_breaks_it(document: Any, data: bytes, header: int | None) -> No
 def refusal_of(task: Task, body: bytes, json_bytes: int | None) -> str:
     """What the sender is told, if it is anything but an answer."""
     try:
-        request = read(task, body, json_bytes)
+        request = read(task, body, json_bytes, 1024)
         check_wanted(task, request.wanted)
         rows_of_tensors(task, request.tensors, SETTINGS)
     except (InputError, DecodeError) as error:
@@ -373,10 +373,10 @@ def refusal_of(task: Task, body: bytes, json_bytes: int | None) -> str:
 def test_json_nested_without_end_is_refused() -> None:
     for body in (b"[" * 200_000, b'{"inputs":' * 100_000, b'{"inputs": [{"data": ' + b"[" * 900):
         with pytest.raises(ServingError):
-            read(IMAGE, body, None)
+            read(IMAGE, body, None, 1024)
     deep: Any = 1
     for _ in range(500):
         deep = [deep]
     document = {"inputs": [{"name": "input", "shape": [1] * 8, "datatype": "FP32", "data": deep}]}
     with pytest.raises(InputError):
-        read(IMAGE, json.dumps(document).encode(), None)
+        read(IMAGE, json.dumps(document).encode(), None, 1024)

@@ -1,0 +1,56 @@
+"""A request that cannot be parsed is told what is wrong with it."""
+
+import pytest
+
+from service.bounded import DEFAULT
+from tests.service.test_bounded import CHUNKED, EITHER_LANE
+from tests.service.test_fast_lane import FakeGateway, post, serving
+
+HEAD = b"POST /predict/cars HTTP/1.1\r\n"
+REASONS = {
+    b"rubbish\r\n\r\n": b"Invalid method encountered",
+    HEAD + b"Host: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1": b"Duplicate Content-Length",
+    HEAD + b"Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1": (
+        b"Transfer-Encoding can't be present with Content-Length"
+    ),
+    HEAD + b"Host: a\r\nTransfer-Encoding: unknown\r\n\r\n1": b"Request has invalid `Transfer-Encoding`",
+    HEAD + b"Host: a\r\nContent-Length: x\r\n\r\n1": b"Invalid character in Content-Length",
+    HEAD + b"Host: a\r\nName with spaces: 1\r\n\r\n": b"Invalid header token",
+    CHUNKED % b"/" + b"z\r\n": b"Invalid character in chunk size",
+    HEAD + b"Content-Length: 1\r\n\r\n1": b"Host must come once, received 0 times",
+    HEAD + b"Host: a\r\nHost: a\r\nContent-Length: 1\r\n\r\n1": b"Host must come once, received 2 times",
+    b"GET /livez HTTP/1.1\r\n\r\n": b"Host must come once, received 0 times",
+}
+
+
+@pytest.mark.parametrize("request_", REASONS, ids=lambda raw: REASONS[raw].decode())
+@EITHER_LANE
+async def test_what_cannot_be_parsed_is_told_which_rule_it_breaks(request_: bytes, lane: bool) -> None:
+    gateway = FakeGateway()
+    async with serving(gateway, lane=lane, limits=DEFAULT) as served:
+        answer = await served.exchange(request_)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nconnection: close" in head
+    assert b"\r\nx-content-type-options: nosniff" in head
+    assert (
+        body
+        == b"Not an HTTP/1.1 request (RFC 9112): %b. Check the request line, the headers and the framing of the body."
+        % (REASONS[request_])
+    )
+    assert gateway.taken == []
+
+
+@EITHER_LANE
+async def test_an_old_request_needs_no_host(lane: bool) -> None:
+    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+        answer = await served.exchange(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@EITHER_LANE
+async def test_what_an_error_of_our_own_says_is_not_told(lane: bool) -> None:
+    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+        answer = await served.exchange(post(b"[7]", "/predict/\u00e9".encode("latin-1")))
+    assert b"codec" not in answer
+    assert answer.startswith(b"HTTP/1.1 400 ")
