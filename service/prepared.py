@@ -31,7 +31,8 @@ def prepared_route(runtime: Runtime) -> Route:
             raise InputError("model", "must take pictures", kind, "GET /models says what each model takes.")
         body = await read_small(request, runtime.settings.max_body_bytes)
         content_type = request.headers.get("content-type", "").encode("latin-1")
-        decoded = await native.decode(manifest, Question(native, "-", content_type, body), runtime.settings)
+        question = Question(native, "-", content_type, body, darkroom=runtime.darkroom)
+        decoded = await native.decode(manifest, question, runtime.settings)
         return Response(png(decoded.rows[0]), media_type="image/png", headers={"x-content-type-options": "nosniff"})
 
     return Route(PREPARED_ROUTE, prepared, methods=["POST"])

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from models.remote.store import RemoteStore, store_at
 from service.capture import Capture
+from service.decode.darkroom import Darkroom
 from service.drift_watch import DriftWatch
 from service.errors import NotReadyError
 from service.feedback import FeedbackDesk
@@ -40,6 +41,7 @@ class Runtime:
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
+        darkroom: Where pictures are decoded.
         capture: Writes a share of the requests to files, where somebody asked for that.
         feedback: Learns what turned out to be true of the answers.
         live: Writes what the page at ``/`` shows.
@@ -57,6 +59,7 @@ class Runtime:
     stopping: bool = False
     drift: DriftWatch = field(init=False)
     feedback: FeedbackDesk = field(init=False)
+    darkroom: Darkroom = field(init=False)
     capture: Capture | None = field(default=None, init=False)
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
@@ -68,6 +71,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
+        self.darkroom = Darkroom(self.settings.max_picture_pixels)
         self.feedback = FeedbackDesk(self.settings, self.metrics, directory_of_workers())
         if self.settings.feedback_rows:
             self.loader.pool.listeners += (self.feedback.answers.remember,)
@@ -119,6 +123,7 @@ class Runtime:
                 await self.beside(self.metrics.save)
         except NotReadyError as error:
             logger.warning("the last metrics may be lost: %s", error)
+        self.darkroom.close()
         self._watching.shutdown(wait=False, cancel_futures=True)
         if self.observer is not None:
             await asyncio.to_thread(self.observer.close)

@@ -144,6 +144,7 @@ def _rehearse(manifest: Manifest, engine: Engine, settings: Settings) -> None:
     # An example that is refused is no reason not to serve.
     with contextlib.suppress(ServingError):
         decoded = native.decode_values(manifest.task, [manifest.example], settings)
+        decoded.develop_at_once()
         native.predictions(manifest.task, engine.run(decoded.rows), decoded.applied)
 
 

@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         max_head_bytes: What of a request is no body: headers, trailers, framing; larger ones are refused with 431.
         receive_s: Longest time from a request's first byte to its last, and of a connection without one; later it gets
             408. Who reads nothing of its answer for so long is cut off. Seconds.
-        max_picture_pixels: Width times height of one picture.
+        max_picture_pixels: Width times height of one picture; more are refused with 422. As many are decoded at once,
+            by a worker, which takes 12 bytes a pixel.
+        max_request_pixels: Of all pictures of one request; more are refused with 413.
         fast_lane: Whether small predictions go past uvicorn's general way of a request.
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
         poll_s: Interval at which the alias document is looked at. Seconds.
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
     max_head_bytes: int = Field(default=64 * 1024, ge=1024, le=16 * 1024 * 1024)
     receive_s: float = Field(default=60.0, gt=0, le=3600)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
+    max_request_pixels: int = Field(default=100_000_000, ge=1, le=1_000_000_000)
     fast_lane: bool = True
     inline_ms: float = Field(default=2.0, ge=0, le=1000)
     poll_s: float = Field(default=0.25, gt=0, le=60)
@@ -219,6 +222,12 @@ class Settings(BaseSettings):
     def _queue_holds_a_request(self) -> Self:
         if self.max_request_rows > self.max_queue_rows:
             raise ValueError("max_request_rows must not exceed max_queue_rows, or no queue could hold such a request")
+        return self
+
+    @model_validator(mode="after")
+    def _request_holds_a_picture(self) -> Self:
+        if self.max_picture_pixels > self.max_request_pixels:
+            raise ValueError("max_picture_pixels must not exceed max_request_pixels, or no request could hold it")
         return self
 
     @property

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from models.manifest import Manifest
 from models.names import is_version
+from service.decode.darkroom import Darkroom
 from service.decode.inflate import Inflater
+from service.decode.picture import Pictures, Row, decode_pictures
 from service.errors import TooLargeError
+from service.leaving import unless_left
 from service.settings import Settings
 from service.trace_context import TraceContext
 
@@ -61,6 +64,7 @@ class Question:
         deadline: When an answer is of no use any more, `time.perf_counter` seconds.
         receive: ASGI's, where only that tells that the sender has left.
         trace: The sender's trace that it belongs to, if any.
+        darkroom: The worker's, for pictures.
         one_thread: For large JSON, so that only one such body is parsed at a time; None for asyncio's threads.
     """
 
@@ -77,6 +81,7 @@ class Question:
     deadline: float | None = None
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]] | None = None
     trace: TraceContext | None = None
+    darkroom: Darkroom | None = None
     one_thread: Executor | None = None
 
 
@@ -89,12 +94,49 @@ class Decoded:
         applied: What was done to each picture on the way; empty for other rows.
         wanted: What else the protocol must remember for the answer, such as the outputs asked for.
         trial: Whether somebody only tries the model: neither drift, a shadow nor capture sees the rows.
+        pictures: Of which `rows` and `applied` are still to be made, by `develop`.
     """
 
     rows: NDArray[Any]
     applied: list[tuple[str, ...]] = field(default_factory=list)
     wanted: Any = None
     trial: bool = False
+    pictures: Pictures | None = None
+
+    @classmethod
+    def of(cls, pictures: Pictures) -> "Decoded":
+        """No rows yet."""
+        return cls(np.empty((0, *pictures.task.input_shape), np.uint8), pictures=pictures)
+
+    def develop_at_once(self) -> None:
+        """Make rows of the pictures, however long it takes.
+
+        Raises:
+            ServingError: As `Pictures.look` and `decode_pictures`.
+        """
+        if self.pictures is not None:
+            self._fill(decode_pictures(self.pictures.task, self.pictures.look()))
+
+    async def develop(self, question: Question) -> None:
+        """Make rows of the pictures, beside the event loop when that may take long, and until the sender leaves.
+
+        Raises:
+            ServingError: As `Pictures.look` and `decode_pictures`.
+            ClientDisconnectError: The sender left.
+        """
+        if self.pictures is None:
+            return
+        if self.pictures.is_small():
+            self.develop_at_once()
+            return
+        if question.darkroom is None:
+            raise RuntimeError("A question with pictures needs the worker's darkroom.")
+        developing = question.darkroom.develop(self.pictures)
+        self._fill(await (developing if question.receive is None else unless_left(question.receive, developing)))
+
+    def _fill(self, rows: list[Row]) -> None:
+        self.rows, self.applied = np.stack([row for row, _ in rows]), [steps for _, steps in rows]
+        self.pictures = None
 
 
 @dataclass(slots=True)

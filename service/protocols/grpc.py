@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 from models.errors import InputError, shorten
 from models.manifest import Manifest
 from service.protocols.base import Answer, Decoded, Question
-from service.protocols.signature import Wanted, check_wanted, is_quick, rows_of, tensors_of
+from service.protocols.signature import Wanted, check_wanted, rows_of, tensors_of
 from service.protocols.tensors import BYTES, Tensor, raw_of, tensor_from_raw, tensor_from_values
 from service.settings import Settings
 
@@ -61,10 +61,9 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     check_wanted(task, wanted)
     small = _is_small(message, question.size)
     tensors = tensors_from(message) if small else await asyncio.to_thread(tensors_from, message)
-    if small and is_quick(task, tensors):
-        decoded = rows_of(task, tensors, settings)
-    else:
-        decoded = await asyncio.to_thread(rows_of, task, tensors, settings)
+    found = (task, tensors, settings)
+    decoded = rows_of(*found) if small else await asyncio.to_thread(rows_of, *found)
+    await decoded.develop(question)
     decoded.wanted = wanted
     return decoded
 

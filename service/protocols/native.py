@@ -1,6 +1,6 @@
 """Our own wire format: pictures, forms, arrays and JSON in; answers that read like answers out."""
 
-import asyncio
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,7 @@ from service.decode.json import decode_instances
 from service.decode.json_cost import check_json
 from service.decode.multipart import decode_files
 from service.decode.npy import decode_npy
-from service.decode.picture import decode_pictures, is_small, picture_of_base64
+from service.decode.picture import File, Pictures, Row, picture_of_base64
 from service.errors import MediaTypeError
 from service.protocols.base import Answer, Decoded, Parameters, Pin, Question, Response, beside, limit_rows
 from service.settings import Settings
@@ -43,13 +43,11 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, content_type, body = manifest.task, question.content_type, question.body
     top_k, trial = parameters_of(question.parameters, task) if question.parameters else (None, False)
-    many = isinstance(task, ImageClassification) and _may_hold_many_pixels(media_type_of(content_type), body)
-    if len(body) <= _INLINE_BYTES and not many:
+    if len(body) <= _INLINE_BYTES or media_type_of(content_type) in PICTURES:
         decoded = decode_body(task, content_type, body, settings)
-    elif not many:
-        decoded = await beside(question, decode_body, task, content_type, body, settings)
     else:
-        decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
+        decoded = await beside(question, decode_body, task, content_type, body, settings)
+    await decoded.develop(question)
     decoded.wanted, decoded.trial = top_k, trial
     return decoded
 
@@ -59,20 +57,12 @@ def media_type_of(content_type: bytes) -> str:
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def _may_hold_many_pixels(media_type: str, body: bytes) -> bool:
-    """Whether so few bytes may be pictures of millions of pixels."""
-    # Arrays and pixel lists are as large as they look; pictures in base64 lie in objects of their own.
-    if media_type == JSON:
-        return body.count(b"{") != 1
-    return media_type != NPY and not is_small(body)
-
-
 def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
-    """Rows from a body.
+    """Rows from a body, or pictures to develop.
 
     Raises:
         MediaTypeError: A content type that the task does not take.
-        DecodeError: The body is not what its content type says.
+        DecodeError: The body is not what its content type says, as far as it is no picture.
         InputError: A value breaks the schema.
         TooLargeError: More rows than a request may hold.
     """
@@ -86,16 +76,16 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
         return Decoded(rows)
     if isinstance(task, ImageClassification):
         if media_type in PICTURES:
-            return _decode_pictures(task, {"body": body}, settings)
+            return _pictures(task, [File("body", body)], settings)
         if media_type == FORM:
             files = decode_files(body, content_type, max_files=settings.max_request_rows)
-            return _decode_pictures(task, {f"files[{i}]": data for i, data in enumerate(files)}, settings)
+            return _pictures(task, [File(f"files[{i}]", data) for i, data in enumerate(files)], settings)
     received = shorten(media_type) if media_type else "none"
     raise MediaTypeError(f"Content-Type must be one of {', '.join(media_types(task))}. Received: {received}.")
 
 
 def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decoded:
-    """Rows from parsed JSON instances.
+    """Rows from parsed JSON instances, or pictures to develop.
 
     Raises:
         ServingError: As `decode_body`.
@@ -104,22 +94,22 @@ def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decod
     if not isinstance(task, ImageClassification) or not any(isinstance(value, dict) for value in instances):
         return Decoded(task.parse(instances))
     # At least one is a picture in base64; the others are pixel arrays.
-    decoded = []
+    parts: list[File | Row] = []
     for i, value in enumerate(instances):
         field = f"instances[{i}]"
         if isinstance(value, dict):
-            decoded.append(_decode_pictures(task, {f"{field}.b64": _picture_bytes(value, field)}, settings))
+            parts.append(File(f"{field}.b64", _picture_bytes(value, field)))
             continue
         try:
-            decoded.append(Decoded(task.parse([value]), [()]))
+            parts.append((task.parse([value])[0], ()))
         except InputError as error:
             path = error.field.replace("instances[0]", field, 1)
             raise InputError(path, error.rule, error.received, error.remedy) from None
-    return Decoded(np.concatenate([one.rows for one in decoded]), [one.applied[0] for one in decoded])
+    return _pictures(task, parts, settings)
 
 
-def _decode_pictures(task: ImageClassification, pictures: dict[str, bytes], settings: Settings) -> Decoded:
-    return Decoded(*decode_pictures(task, pictures, max_pixels=settings.max_picture_pixels))
+def _pictures(task: ImageClassification, parts: Sequence[File | Row], settings: Settings) -> Decoded:
+    return Decoded.of(Pictures(task, parts, settings.max_picture_pixels, settings.max_request_pixels))
 
 
 def _picture_bytes(value: dict[str, Any], field: str) -> bytes:

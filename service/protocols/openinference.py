@@ -25,7 +25,7 @@ from service.decode.json_cost import check_json
 from service.decode.picture import picture_of_base64
 from service.errors import NoRouteError
 from service.protocols.base import Answer, Decoded, Headers, Parameters, Pin, Question, Response, beside
-from service.protocols.signature import Wanted, check_wanted, is_quick, rows_of, tensors_of
+from service.protocols.signature import Wanted, check_wanted, rows_of, tensors_of
 from service.protocols.tensors import BYTES, Tensor, raw_of, tensor_from_raw, tensor_from_values
 from service.settings import Settings
 
@@ -97,10 +97,9 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         question.deadline = late if question.deadline is None else min(late, question.deadline)
     if request.wanted:
         check_wanted(task, request.wanted)
-    if small and is_quick(task, request.tensors):
-        decoded = rows_of(task, request.tensors, settings)
-    else:
-        decoded = await asyncio.to_thread(rows_of, task, request.tensors, settings)
+    found = (task, request.tensors, settings)
+    decoded = rows_of(*found) if small else await asyncio.to_thread(rows_of, *found)
+    await decoded.develop(question)
     decoded.wanted = request
     return decoded
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from models.errors import InputError, shorten
 from models.task import Category, Classes, ImageClassification, Number, Records, SequenceForecast, Task
-from service.decode.picture import decode_pictures, is_small
+from service.decode.picture import File, Pictures
 from service.protocols.base import Decoded, limit_rows
 from service.protocols.tensors import BYTES, Spec, Tensor
 from service.settings import Settings
@@ -68,19 +68,11 @@ def _columns(task: Task) -> tuple[str, str, str]:
     return ("forecast" if isinstance(task, SequenceForecast) else "value", "low", "high")
 
 
-def is_quick(task: Task, tensors: Sequence[Tensor]) -> bool:
-    """Whether `rows_of` is done before a thread would have begun: all but files of pictures, if large or many."""
-    if not isinstance(task, ImageClassification) or not tensors or not isinstance(tensors[0].data, list):
-        return True
-    return len(tensors[0].data) == 1 and is_small(tensors[0].data[0])
-
-
 def rows_of(task: Task, tensors: Sequence[Tensor], settings: Settings) -> Decoded:
-    """Rows from a request's tensors, checked as strictly as those of any other protocol.
+    """Rows from a request's tensors, checked as strictly as those of any other protocol; or pictures to develop.
 
     Raises:
         InputError: A tensor that the model does not take or that is missing, or a value that breaks the schema.
-        DecodeError: A picture that cannot be read.
         TooLargeError: More rows than a request may hold.
     """
     names = [tensor.name for tensor in tensors]
@@ -98,8 +90,8 @@ def _whole_rows(task: Task, tensor: Tensor, settings: Settings) -> Decoded:
         if not isinstance(task, ImageClassification):
             raise InputError(INPUT, "must be numeric, best FP32", BYTES, "See the model's metadata.")
         files = _one_a_row(tensor, settings)
-        names = {f"{INPUT}[{i}]": data for i, data in enumerate(files)}
-        return Decoded(*decode_pictures(task, names, max_pixels=settings.max_picture_pixels))
+        parts = [File(f"{INPUT}[{i}]", data) for i, data in enumerate(files)]
+        return Decoded.of(Pictures(task, parts, settings.max_picture_pixels, settings.max_request_pixels))
     try:
         rows = task.accept(tensor.data)
     except InputError as error:

@@ -4,7 +4,6 @@ As its REST document has it: a model with one input takes bare values, one with 
 one output is bare values, with several it is objects; bytes are ``{"b64": "..."}``; an error is ``{"error": "..."}``.
 """
 
-import asyncio
 import re
 from typing import Any
 
@@ -64,20 +63,17 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         ServingError: As `decode_body`.
     """
     body, task = question.body, manifest.task
-    # A picture in base64, which lies in an object of its own, may be of any size; an escape may hide the member's name.
-    bare = body.count(b"{") == 1 or (b'"b64"' not in body and b"\\" not in body)
-    if len(body) <= _INLINE_BYTES and bare:
-        return decode_body(task, body, settings)
-    if bare:
-        return await beside(question, decode_body, task, body, settings)
-    return await asyncio.to_thread(decode_body, task, body, settings)
+    small = len(body) <= _INLINE_BYTES
+    decoded = decode_body(task, body, settings) if small else await beside(question, decode_body, task, body, settings)
+    await decoded.develop(question)
+    return decoded
 
 
 def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
-    """Rows from a body.
+    """Rows from a body, or pictures to develop.
 
     Raises:
-        DecodeError: Not JSON, or a picture that cannot be read.
+        DecodeError: Not JSON, or a picture that is not base64.
         InputError: A member breaks the protocol, or a value the schema.
         TooLargeError: More rows than a request may hold.
     """

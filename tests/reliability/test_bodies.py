@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,12 @@ from tests.reliability.payloads import (
     png,
     png_of,
 )
-from tests.reliability.probe import JSON, Reply, Worker, exchange, head, somebody_else, whole
+from tests.reliability.probe import JSON, Reply, Worker, cpu_s, exchange, head, somebody_else, whole
 
 LIMIT = int(Settings.model_fields["max_body_bytes"].default)
 RECEIVE_S = 0.5
 MIB = 2**20
+PIXELS = int(Settings.model_fields["max_picture_pixels"].default)
 PICTURE, NPY, CARS_PATH = "/predict/clothes", "application/x-npy", "/predict/cars"
 
 
@@ -46,6 +48,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         exchange(found, whole(CARS_PATH, padded(LIMIT)))
         exchange(found, whole(PICTURE, png(Image.new("L", (4000, 4000))), "image/png"))
         yield found
+
+
+@pytest.fixture(scope="module")
+def deep() -> bytes:
+    """A picture as large as one may be, in few bytes, of the kind that takes most to prepare: 16 bits a pixel."""
+    return png(Image.fromarray(np.zeros((4000, PIXELS // 4000), np.uint16)))
 
 
 def ask(server: Server, path: str, body: bytes, content_type: str = JSON) -> Reply:
@@ -164,6 +172,48 @@ def test_a_picture_too_large_cut_or_of_another_format_is_4xx_in_bounded_memory(s
     assert not wrong, wrong
     figure(f"{len(pictures)} pictures, each called PNG and JPEG: {most:.1f} MiB more at most")
     assert most < 25, "100 megapixels would be 95 MiB"
+
+
+@pytest.mark.reliability(17, "pictures just below the limit take bounded memory, however many come at once")
+def test_pictures_just_below_the_limit_take_bounded_memory_however_many_come(
+    server: Server, deep: bytes, figure: Figure
+) -> None:
+    clear = png(Image.new("RGBA", (4000, PIXELS // 4000), (1, 2, 3, 4)))
+    pictures = [deep, deep, clear] * 2
+    with Worker.of(server).peak() as peak, ThreadPoolExecutor(len(pictures)) as senders:
+        replies = list(senders.map(lambda data: ask(server, PICTURE, data, "image/png"), pictures))
+        most = peak()
+    assert [reply.status for reply in replies] == [200] * len(pictures)
+    figure(f"{len(pictures)} of 24 megapixels at once, 16-bit grey and transparent ones: {most:.0f} MiB more at most")
+    assert most < 12 * PIXELS / MIB, "one alone had 570 MiB as numbers of 8 bytes"
+
+
+@pytest.mark.reliability(17, "large pictures hold up no other bodies, and are not decoded for who has left")
+def test_large_pictures_hold_up_no_other_bodies_and_end_with_their_senders(
+    server: Server, deep: bytes, figure: Figure
+) -> None:
+    worker, upload = Worker.of(server), "multipart/form-data; boundary=b"
+    files, deadline = [('name="f"; filename="a"', deep)] * 5, "X-Request-Timeout-Ms: 500"
+    body = form(*files[:4])
+    late = head(PICTURE, upload, f"Content-Length: {len(body)}", deadline) + body
+    began = cpu_s(worker.pid)
+    assert ask(server, PICTURE, deep, "image/png").status == 200
+    one, began = cpu_s(worker.pid) - began, cpu_s(worker.pid)
+    with ThreadPoolExecutor(8) as senders:
+        asked = [senders.submit(exchange, server, late) for _ in range(8)]
+        other = ask(server, CARS_PATH, padded(100_000))
+        answered = sum(reply.done() for reply in asked)
+        statuses = {reply.result().status for reply in asked}
+    after = ask(server, PICTURE, deep, "image/png")
+    spent = cpu_s(worker.pid) - began
+    assert (statuses, other.status, after.status) == ({504}, 200, 200)
+    assert answered < len(asked)
+    assert ask(server, PICTURE, form(*files), upload).status == 413
+    figure(
+        f"beside 32 of 24 megapixels in 8 requests with a deadline, 100 kB of JSON took {1000 * other.seconds:.0f} ms; "
+        f"one takes {one:.2f} s of CPU, all of it took {spent:.2f} s"
+    )
+    assert spent < 16 * one
 
 
 @pytest.mark.reliability(

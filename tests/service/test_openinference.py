@@ -364,7 +364,7 @@ def refusal_of(task: Task, body: bytes, json_bytes: int | None) -> str:
     try:
         request = read(task, body, json_bytes, 1024)
         check_wanted(task, request.wanted)
-        rows_of_tensors(task, request.tensors, SETTINGS)
+        rows_of_tensors(task, request.tensors, SETTINGS).develop_at_once()
     except (InputError, DecodeError) as error:
         return str(error)
     return ""

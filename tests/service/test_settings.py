@@ -115,6 +115,12 @@ def test_a_queue_that_could_not_hold_a_request_is_refused() -> None:
     assert Settings.load(max_queue_rows=10, max_request_rows=10).max_request_rows == 10
 
 
+def test_a_request_that_could_not_hold_a_picture_is_refused() -> None:
+    with pytest.raises(SettingsError, match="max_picture_pixels must not exceed max_request_pixels"):
+        Settings.load(max_picture_pixels=11, max_request_pixels=10)
+    assert Settings.load(max_picture_pixels=10, max_request_pixels=10).max_request_pixels == 10
+
+
 def test_what_the_program_passes_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVING_WORKERS", "3")
     assert Settings.load(workers=2).workers == 2

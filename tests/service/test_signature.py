@@ -12,7 +12,6 @@ from service.protocols.signature import (
     Wanted,
     check_wanted,
     inputs_of,
-    is_quick,
     outputs_of,
     rows_of,
     tensors_of,
@@ -103,15 +102,9 @@ def test_encoded_pictures_are_prepared_as_everywhere() -> None:
     files = [png(one[:, :, 0]) for one in pixels]
     for shape in ((2,), (2, 1)):
         decoded = rows_of(IMAGE, [Tensor("input", BYTES, shape, files)], SETTINGS)
+        decoded.develop_at_once()
         assert np.array_equal(decoded.rows, pixels)
         assert decoded.applied == [(), ()]
-
-
-def test_only_files_of_pictures_are_worth_a_thread() -> None:
-    small, large = png(), png(np.zeros((400, 400), np.uint8))
-    for files, quick in (([small], True), ([small, small], False), ([large], False), ([b"no picture"], False)):
-        assert is_quick(IMAGE, [Tensor("input", BYTES, (len(files),), files)]) == quick
-    assert is_quick(CARS, cars())
 
 
 @pytest.mark.parametrize(

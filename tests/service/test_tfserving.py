@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import threading
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from models.errors import DecodeError, InputError
 from models.task import Number, TabularRegression
 from service.errors import TooLargeError
 from service.protocols import tfserving
-from service.protocols.base import Decoded, Pin
+from service.protocols.base import Pin
 from service.protocols.tfserving import decode_body
 from service.runtime import Runtime
 from service.tfserving_routes import tfserving_route
@@ -57,24 +56,6 @@ async def test_encoded_pictures_are_b64_objects(client: Client) -> None:
         assert (await predict(client, "clothes", {"instances": instances})).json == {"predictions": plain}
     for inputs in (pictures, {"input": pictures}):
         assert (await predict(client, "clothes", {"inputs": inputs})).json == {"outputs": plain}
-
-
-@pytest.mark.parametrize(
-    ("name", "inline"), [(b'"input"', True), (b'"b64"', False), (b'"\\u0062\\u0036\\u0034"', False)]
-)
-async def test_the_loop_decodes_only_what_cannot_hold_many_pixels(
-    client: Client, name: bytes, inline: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: list[threading.Thread] = []
-
-    def spy(*_: object) -> Decoded:
-        threads.append(threading.current_thread())
-        return Decoded(PIXELS, wanted=False)
-
-    monkeypatch.setattr(tfserving, "decode_body", spy)
-    body = b'{"instances": [{%b: "iVBORw0KGgo="}]}' % name
-    assert (await client("POST", "/v1/models/clothes:predict", body)).status == 200
-    assert (threads == [threading.current_thread()]) is inline
 
 
 async def test_several_inputs_and_outputs_are_objects_in_row_form(client: Client) -> None:
@@ -272,6 +253,7 @@ def test_no_body_breaks_it(document: Any) -> None:
     for task in (IMAGE, CARS, SERIES):
         try:
             decoded = decode_body(task, json.dumps(document).encode(), SETTINGS)
+            decoded.develop_at_once()
         except (InputError, DecodeError) as error:
             refusal = str(error)
         else:
