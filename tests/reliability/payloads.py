@@ -134,3 +134,8 @@ BAD_PIXELS = {
     json.dumps({"instances": [{"url": "http://localhost/cat.png"}]}).encode(): "instances[0]",
     json.dumps({"instances": ["http://localhost/cat.png"]}).encode(): "instances[0]",
 }
+
+
+def filled(start: bytes, piece: bytes, end: bytes, size: int) -> bytes:
+    """JSON with as many of ``piece``, each with a comma at its end, as fit into ``size`` bytes."""
+    return start + (piece * ((size - len(start) - len(end)) // len(piece))).removesuffix(b",") + end

@@ -1,5 +1,6 @@
 """Bodies too large, in too many pieces, too deep, or not what they say: each gets its 4xx, and costs little."""
 
+import gzip
 import io
 import pickle
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.reliability.payloads import (
     GOOD,
     Opens,
     chunked,
+    filled,
     form,
     gradient,
     large_png,
@@ -141,6 +143,26 @@ def test_a_text_as_long_as_a_body_may_be_is_4xx_in_bounded_memory(server: Server
     assert 400 <= reply.status < 500
     figure(f"a body of {LIMIT / MIB:.0f} MiB: {most:.0f} MiB more at most")
     assert most < 6 * LIMIT / MIB
+
+
+@pytest.mark.reliability(16, "JSON that would become thirty times its size is 4xx in bounded memory, compressed or not")
+def test_json_that_would_become_many_times_its_size_is_4xx_in_bounded_memory(server: Server, figure: Figure) -> None:
+    bombs = [filled(b'{"instances":[', piece, b"]}", LIMIT) for piece in (b"[],", b'{"a":{"a":{}}},')]
+    # Just below what a thousand pictures have pixel by pixel: parsed, one after the other.
+    nearly = filled(b'{"instances":[[', b"[],", b"]]}", 2_500_000)
+    bodies = [(PICTURE, bombs[0]), (CARS_PATH, bombs[1]), ("/predict", bombs[1]), (PICTURE, nearly)] * 2
+    small = [
+        head(path, JSON, f"Content-Length: {len(data)}", "Content-Encoding: gzip") + data
+        for path, data in ((path, gzip.compress(body, 1)) for path, body in bodies)
+    ]
+    with Worker.of(server).peak() as peak, ThreadPoolExecutor(len(small)) as senders:
+        replies = list(senders.map(lambda request: exchange(server, request), small))
+        plain = [ask(server, path, body).status for path, body in bodies[:4]]
+        most = peak()
+    assert [reply.status for reply in replies] == [413, 413, 413, 422] * 2
+    assert plain == [413, 413, 413, 422]
+    figure(f"{len(small)} at once of up to {LIMIT / MIB:.0f} MiB inflated: {most:.0f} MiB more at most")
+    assert most < 32 * LIMIT / MIB, "one alone was 500 MiB, eight were 2,700"
 
 
 @pytest.mark.reliability(

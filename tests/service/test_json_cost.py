@@ -11,14 +11,14 @@ from service.errors import TooLargeError
 from service.protocols import native, openinference, tfserving
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, rows_of
+from tests.reliability import payloads
 
 SETTINGS = Settings()
 BODY = 16 * 1024 * 1024
 
 
-def filled(before: bytes, piece: bytes, after: bytes, size: int = BODY) -> bytes:
-    """``piece`` as often as it fits."""
-    return before + (piece * ((size - len(before) - len(after)) // len(piece))).rstrip(b",") + after
+def filled(start: bytes, piece: bytes, end: bytes, size: int = BODY) -> bytes:
+    return payloads.filled(start, piece, end, size)
 
 
 @pytest.mark.parametrize("task", [CARS, IMAGE], ids=lambda task: task.kind)
