@@ -267,6 +267,13 @@ async def test_what_nobody_waits_for_any_more_is_not_computed(door: Door, end: s
     await until(lambda: door.runtime.inflight == 0)
 
 
+async def test_what_comes_after_the_time_of_draining_is_told_to_go_elsewhere(door: Door) -> None:
+    door.runtime.stopping = True
+    code, words, metadata = await refusal(door.infer.ModelInfer(request()))
+    assert (code, metadata["retry-after"]) == ("UNAVAILABLE", "1")
+    assert "being stopped" in words
+
+
 async def test_a_connection_is_made_anew_after_a_while_and_no_call_fails_for_it(
     start_runtime: StartRuntime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
