@@ -5,6 +5,11 @@ import re
 
 import pytest
 
+from models.errors import DecodeError
+from service.errors import QueueFullError
+from service.inference import respond
+from service.protocols import native
+from service.protocols.base import Question
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.service.asgi import Client
@@ -113,3 +118,14 @@ async def test_what_comes_after_the_time_of_draining_is_503_on_a_connection_that
 async def test_a_refusal_while_draining_ends_its_connection_too(runtime: Runtime) -> None:
     runtime.draining = True
     check_problem(await predict(client_of(runtime), "no car"), 422, connection="close")
+
+
+async def test_where_the_queue_filled_up_while_a_body_came_in_that_body_is_not_decoded(runtime: Runtime) -> None:
+    served = runtime.loader.find("cars")
+    question = Question(native, "1", JSON["content-type"].encode(), b"not even JSON")
+    with pytest.raises(DecodeError):
+        await respond(served, question, runtime.settings)
+    served.batcher.queued_rows += runtime.settings.max_queue_rows
+    with pytest.raises(QueueFullError):
+        await respond(served, question, runtime.settings)
+    served.batcher.queued_rows -= runtime.settings.max_queue_rows
