@@ -77,18 +77,18 @@ def _answers(
         decoded: list[Decoded | str] = []
         for _, instance in chunk:
             try:
-                decoded.append(
-                    native.decode_body(task, b"application/json", orjson.dumps({"instances": [instance]}), settings)
-                )
+                one = native.decode_body(task, b"application/json", orjson.dumps({"instances": [instance]}), settings)
+                one.develop_at_once()
+                decoded.append(one)
             except ServingError as error:
                 decoded.append(str(error).replace("instances[0].", "").replace("instances[0]", "row"))
         good = [one for one in decoded if not isinstance(one, str)]
         outputs = iter(engine.run(np.concatenate([one.rows for one in good])) if good else ())
-        for (source, _), one in zip(chunk, decoded, strict=True):
-            if isinstance(one, str):
-                yield {"source": source, "error": one}
+        for (source, _), found in zip(chunk, decoded, strict=True):
+            if isinstance(found, str):
+                yield {"source": source, "error": found}
             else:
-                yield {"source": source, **native.predictions(task, next(outputs)[np.newaxis], one.applied)[0]}
+                yield {"source": source, **native.predictions(task, next(outputs)[np.newaxis], found.applied)[0]}
 
 
 def _write_jsonl(file: IO[str], answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
