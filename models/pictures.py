@@ -75,13 +75,13 @@ def look_at_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Ima
             image: ImageFile = Image.open(io.BytesIO(data), formats=(kind,))
     except _BROKEN as error:
         raise _broken(error, kind, field) from None
-    size = f"{image.width}x{image.height}"
-    if image.width * image.height > max_pixels:
-        raise InputError(field, f"a picture has at most {max_pixels} pixels", size, "Scale it down before sending it.")
-    if max(image.size) > _MOST_A_SIDE:
-        raise InputError(
-            field, f"a picture has at most {_MOST_A_SIDE} pixels a side", size, "Cut it before sending it."
-        )
+    width, height = image.size
+    if width * height > max_pixels:
+        rule, remedy = f"a picture has at most {max_pixels} pixels", "Scale it down before sending it."
+        raise InputError(field, rule, f"{width}x{height}", remedy)
+    if width > _MOST_A_SIDE or height > _MOST_A_SIDE:
+        rule, remedy = f"a picture has at most {_MOST_A_SIDE} pixels a side", "Cut it before sending it."
+        raise InputError(field, rule, f"{width}x{height}", remedy)
     return image
 
 

@@ -24,7 +24,7 @@ Row = tuple[NDArray[np.uint8], tuple[str, ...]]
 """One of the model, and what was done to its picture on the way."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class File:
     """A picture as it was sent.
 
@@ -37,7 +37,7 @@ class File:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
     """A picture of which the header was read.
 
@@ -52,7 +52,7 @@ class Seen:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pictures:
     """A request's pictures, still to be decoded.
 
@@ -92,13 +92,14 @@ class Pictures:
                 seen.append(part)
                 continue
             image = look_at_picture(part.data, max_pixels=self.max_pixels, field=part.name)
-            pixels += image.width * image.height
+            size = image.width * image.height
+            pixels += size
             if pixels > self.max_together:
                 raise TooLargeError(
                     f"{part.name}: the pictures of a request have at most {self.max_together} pixels together. "
                     f"Received: {pixels} up to this one. Scale them down, or split the request."
                 )
-            seen.append(Seen(part.name, image, max(image.width * image.height, len(part.data))))
+            seen.append(Seen(part.name, image, max(size, len(part.data))))
         return seen
 
 
