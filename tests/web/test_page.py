@@ -90,6 +90,8 @@ def test_each_kind_of_model_answers_its_example_with_a_form_from_its_schema(page
         visit(page, server, model)
         expect(page.locator(form)).to_be_visible()
         answer = predicted(server, model, json=httpx.get(f"{server.url}/models/{model}").json()["example"])
+        # It is written once the example is in the form.
+        expect(page.get_by_label("curl command")).to_contain_text(f"/predict/{model}")
         assert {**run_curl(curl(page)), "applied": None} == {**answer, "applied": None}
         shown = answer.get("label") or f"{answer.get('value', answer.get('forecast', [0])[-1]):.4g}".rstrip("0")
         expect(summary(page)).to_contain_text(shown)
