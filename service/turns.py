@@ -9,14 +9,14 @@ Turn = Callable[[asyncio.AbstractEventLoop], bool]
 """Dispatches what one model has queued; whether a batch ran on the loop itself."""
 
 _TOGETHER_S = 0.05
-"""Seconds after a turn of another model for which several count as busy."""
+"""Seconds for which several models count as busy after one has run a batch on the loop behind another's."""
 
 
 class Turns:
     """Gives the models of one worker their turns, one after the other, and one batch a turn of the event loop.
 
     Between two batches answers go out and requests come in; however many models are busy, nobody waits for more than
-    one batch of each. A batch is short while several are busy, since besides what it computes each of its requests
+    one batch of each. A batch has few requests while several are busy, since besides what it computes each of them
     takes some 0.1 ms to be read and answered.
     """
 
@@ -43,11 +43,10 @@ class Turns:
             # A turn that only starts a thread takes no time of the loop's.
             for _ in range(len(waiting)):
                 turn = waiting.popleft()
-                if turn != self._last:
-                    if self._last is not None:
+                if turn(loop):
+                    if self._last not in {None, turn}:
                         self._shared_until = perf_counter() + _TOGETHER_S
                     self._last = turn
-                if turn(loop):
                     break
         finally:
             self._scheduled = bool(waiting)

@@ -73,3 +73,15 @@ async def test_a_batch_in_a_thread_is_whole_whoever_else_is_busy() -> None:
     await asyncio.gather(answers(other, rows(1)), answers(slow, *(rows(value) for value in range(20))))
     assert [len(batch) for batch in engine.batches] == [20]
     await slow.close()
+
+
+async def test_a_request_of_many_rows_is_no_more_cut_while_another_model_is_busy() -> None:
+    turns = Turns()
+    engine = FakeEngine()
+    large = batcher_of(engine, max_batch_rows=32, inline_rows=32, turns=turns)
+    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    await answers(large, rows(1))
+    await answers(other, rows(1))
+    engine.batches.clear()
+    await answers(large, rows(*range(40)))
+    assert [len(batch) for batch in engine.batches] == [32, 8]
