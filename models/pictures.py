@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from models.errors import DecodeError, InputError
+from models.picture_parts import limit_parts, without_texts
 
 Prepared = tuple[Image.Image, tuple[str, ...]]
 Preparation = Callable[[Image.Image, int, int, int], Prepared]
@@ -29,8 +30,6 @@ _MOST_A_SIDE = 65_535
 _MOST_SCANS = 100
 # Its length has two bytes and is small.
 _START_OF_SCAN = b"\xff\xda\0"
-# Parts of a PNG that Pillow would inflate, a kilobyte to a megabyte, and whose content we do not look at.
-_NO_PIXELS = (b"zTXt", b"iTXt", b"iCCP")
 # What is made of a picture pixel by pixel is made of so many at once, so that it takes little memory.
 _STRIP_PIXELS = 64 * 1024
 
@@ -48,7 +47,7 @@ def open_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Image.
 
     Raises:
         DecodeError: Neither PNG nor JPEG, or broken.
-        InputError: More pixels than allowed.
+        InputError: More pixels, scans or parts than allowed.
     """
     return load_picture(look_at_picture(data, max_pixels=max_pixels, field=field), field=field)
 
@@ -66,8 +65,9 @@ def look_at_picture(data: bytes, *, max_pixels: int, field: str = "body") -> Ima
     if kind == "JPEG" and data.count(_START_OF_SCAN) > _MOST_SCANS:
         rule = f"a JPEG picture has at most {_MOST_SCANS} scans"
         raise InputError(field, rule, "more", "Save it anew, not as progressive.")
-    if kind == "PNG" and any(part in data for part in _NO_PIXELS):
-        data = _without_texts(data)
+    limit_parts(data, kind, field)
+    if kind == "PNG":
+        data = without_texts(data)
     try:
         with warnings.catch_warnings():
             # Pillow's own limit is far above ours, and we look at the size ourselves.
@@ -108,18 +108,6 @@ def _broken(error: Exception, kind: str, field: str) -> DecodeError:
     # The message of the first is about the object in memory.
     what = "its header" if isinstance(error, UnidentifiedImageError) else error
     return DecodeError(f"{field}: broken {kind} picture ({what}). Check that it was sent whole.")
-
-
-def _without_texts(data: bytes) -> bytes:
-    """A PNG without what has no pixels in it; what is broken stays as it is."""
-    kept, at = [data[:8]], 8
-    while at < len(data):
-        # Length, kind, content, checksum.
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] not in _NO_PIXELS:
-            kept.append(data[at:end])
-        at = end
-    return b"".join(kept)
 
 
 def prepare(

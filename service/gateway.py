@@ -7,7 +7,6 @@ their path, our few other routes by an exact lookup, and everything else falls t
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -91,8 +90,6 @@ class Gateway:
         self._inner = inner
         self._keys = api_keys(runtime.settings)
         self._ids = RequestIds()
-        # Its thread begins with the first large body.
-        self._one_thread = ThreadPoolExecutor(1, thread_name_prefix="large-json")
         self._inflater, self._inner_inflater = (Inflater(runtime.settings.max_body_bytes) for _ in range(2))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -247,7 +244,6 @@ class Gateway:
         else:
             question.body = await read_body(request.receive, length, limit)
             question.receive = request.receive
-        question.one_thread = self._one_thread
         if question.encoding:
             question.inflater = self._inflater
         return await infer(self._runtime, name, pin, question)

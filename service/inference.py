@@ -36,7 +36,7 @@ async def infer(runtime: Runtime, name: str, pin: Pin | None, question: Question
     Raises:
         ServingError: The version is gone, or as `respond`.
     """
-    question.darkroom = runtime.darkroom
+    question.darkroom, question.one_thread = runtime.darkroom, runtime.one_thread
     # Looked up again: another version may have taken over while the body came in.
     served = runtime.loader.find(name, pin)
     if served.split is None or pin is not None:

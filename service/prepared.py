@@ -9,16 +9,22 @@ from models.pictures import png
 from models.task import ImageClassification
 from service.access import api_keys
 from service.bodies import read_small
+from service.errors import ClientDisconnectError
 from service.protocols import native
 from service.protocols.base import Question
 from service.runtime import Runtime
 
 PREPARED_ROUTE = "/models/{model}/prepared"
 
+# Nobody reads it; the metrics are to show no failure of ours.
+_LEFT = 499
+
 
 def prepared_route(runtime: Runtime) -> Route:
     """The route; it asks for an API key where predictions do."""
     keys = api_keys(runtime.settings)
+    # The answer is one picture.
+    settings = runtime.settings.model_copy(update={"max_request_rows": 1})
 
     async def prepared(request: Request) -> Response:
         if keys is not None:
@@ -29,10 +35,15 @@ def prepared_route(runtime: Runtime) -> Route:
         if not isinstance(task, ImageClassification):
             kind = task.kind.replace("_", " ")
             raise InputError("model", "must take pictures", kind, "GET /models says what each model takes.")
-        body = await read_small(request, runtime.settings.max_body_bytes)
         content_type = request.headers.get("content-type", "").encode("latin-1")
-        question = Question(native, "-", content_type, body, darkroom=runtime.darkroom)
-        decoded = await native.decode(manifest, question, runtime.settings)
+        try:
+            body = await read_small(request, settings.max_body_bytes)
+            question = Question(native, "-", content_type, body, receive=request.receive)
+            question.darkroom, question.one_thread = runtime.darkroom, runtime.one_thread
+            decoded = await native.decode(manifest, question, settings)
+        except ClientDisconnectError:
+            runtime.metrics.disconnects.inc()
+            return Response(status_code=_LEFT)
         return Response(png(decoded.rows[0]), media_type="image/png", headers={"x-content-type-options": "nosniff"})
 
     return Route(PREPARED_ROUTE, prepared, methods=["POST"])

@@ -42,6 +42,7 @@ class Runtime:
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
         darkroom: Where pictures are decoded.
+        one_thread: Where large JSON is parsed, one body at a time.
         capture: Writes a share of the requests to files, where somebody asked for that.
         feedback: Learns what turned out to be true of the answers.
         live: Writes what the page at ``/`` shows.
@@ -60,6 +61,10 @@ class Runtime:
     drift: DriftWatch = field(init=False)
     feedback: FeedbackDesk = field(init=False)
     darkroom: Darkroom = field(init=False)
+    # It begins with the first large body.
+    one_thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="large-json"), repr=False
+    )
     capture: Capture | None = field(default=None, init=False)
     live: LiveRecorder = field(init=False)
     observer: Observer | None = None
@@ -71,7 +76,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
-        self.darkroom = Darkroom(self.settings.max_picture_pixels)
+        self.darkroom = Darkroom(self.settings.max_picture_pixels, self.settings.max_queue_s)
         self.feedback = FeedbackDesk(self.settings, self.metrics, directory_of_workers())
         if self.settings.feedback_rows:
             self.loader.pool.listeners += (self.feedback.answers.remember,)
@@ -124,6 +129,7 @@ class Runtime:
         except NotReadyError as error:
             logger.warning("the last metrics may be lost: %s", error)
         self.darkroom.close()
+        self.one_thread.shutdown(wait=False, cancel_futures=True)
         self._watching.shutdown(wait=False, cancel_futures=True)
         if self.observer is not None:
             await asyncio.to_thread(self.observer.close)

@@ -58,15 +58,16 @@ class Settings(BaseSettings):
         max_batch_ms: Longest batch, as far as the curve decides. Milliseconds.
         profile_ms: How long the curve of a model is measured. Milliseconds.
         max_queue_rows: Rows that may wait for a loaded version in each worker; more are refused with 429.
-        max_queue_s: Longest wait that is expected of a request, as measured; more are refused with 429. Seconds.
+        max_queue_s: Longest wait that is expected of a request, as measured, or of a large picture for its turn; more
+            are refused with 429. Seconds.
         max_request_rows: Rows in one request; more are refused with 413.
         max_body_bytes: Request body, also after decompression and for BentoML's routes; larger ones are refused with
             413.
         max_head_bytes: What of a request is no body: headers, trailers, framing; larger ones are refused with 431.
         receive_s: Longest time from a request's first byte to its last, and of a connection without one; later it gets
             408. Who reads nothing of its answer for so long is cut off. Seconds.
-        max_picture_pixels: Width times height of one picture; more are refused with 422. As many are decoded at once,
-            by a worker, which takes 12 bytes a pixel.
+        max_picture_pixels: Width times height of one picture; more are refused with 422. As many are decoded at once
+            by a worker, besides small pictures, which takes 12 bytes a pixel.
         max_request_pixels: Of all pictures of one request; more are refused with 413.
         fast_lane: Whether small predictions go past uvicorn's general way of a request.
         inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.

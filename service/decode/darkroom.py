@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
 from typing import Final, TypeVar
 
 from service.decode.picture import Pictures, Row, Seen, decode_pictures
+from service.errors import QueueFullError
 
 # Of pictures that are decoded in a row: some 20 ms. A larger one has a turn of its own. Pixels or bytes.
 _TURN: Final = 1_000_000
 _THREADS: Final = 4
+# What each turn leaves of the speed that those before it had: the last twenty count.
+_KEPT: Final = 0.95
 
 Done = TypeVar("Done")
 
@@ -25,9 +30,13 @@ class Darkroom:
 
     Args:
         max_pixels: That a picture may have.
+        max_wait_s: Longest wait for a large one's first turn, as expected by what turns took so far. Seconds.
     """
 
-    def __init__(self, max_pixels: int) -> None:
+    def __init__(self, max_pixels: int, max_wait_s: float = math.inf) -> None:
+        self._max_wait_s = max_wait_s
+        # Of turns, later ones counting more: their cost, and the seconds from the end of one to that of the next.
+        self._cost_done, self._seconds, self._since = 0.0, 0.0, 0.0
         self._most = self._free = max_pixels
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
@@ -36,10 +45,16 @@ class Darkroom:
         """The rows of ``pictures``, in their order.
 
         Raises:
+            QueueFullError: Those that wait for their turns would take too long.
             ServingError: As `Pictures.look` and `decode_pictures`.
         """
+        looks_at_once = pictures.size <= _TURN
+        if not looks_at_once:
+            self._refuse_if_late()
         # What is small is ready after the first hop.
         seen, rows = await self._turn(pictures.size, _begin, pictures)
+        if seen and looks_at_once:
+            self._refuse_if_late()
         while seen:
             cost, turn = _next_turn(seen)
             rows += await self._turn(cost, decode_pictures, pictures.task, turn)
@@ -48,6 +63,17 @@ class Darkroom:
     def close(self) -> None:
         """Begin nothing any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _refuse_if_late(self) -> None:
+        """Before the first turn only: who has had one goes on.
+
+        Raises:
+            QueueFullError: As of `develop`.
+        """
+        waiting = sum(cost for cost, admitted in self._waiting if not admitted.done())
+        expected_s = waiting * self._seconds / self._cost_done if self._cost_done else 0.0
+        if expected_s > self._max_wait_s:
+            raise QueueFullError("pictures", expected_s)
 
     async def _turn(self, cost: int, work: Callable[..., Done], *arguments: object) -> Done:
         if cost <= _TURN:
@@ -59,7 +85,7 @@ class Darkroom:
         def ended(_: Future[Done]) -> None:
             # Where the loop has ended nobody waits.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._give_back, cost)
+                loop.call_soon_threadsafe(self._ended, cost)
 
         try:
             future = self._threads.submit(work, *arguments)
@@ -81,6 +107,14 @@ class Darkroom:
             self._give_back(0 if admitted.cancelled() else cost)
             raise
 
+    def _ended(self, cost: int) -> None:
+        """A turn is over: measure, and give its room to the next."""
+        now = perf_counter()
+        self._cost_done = _KEPT * self._cost_done + cost
+        self._seconds = _KEPT * self._seconds + now - self._since
+        self._since = now
+        self._give_back(cost)
+
     def _give_back(self, cost: int) -> None:
         self._free += cost
         self._admit()
@@ -89,6 +123,8 @@ class Darkroom:
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             cost, admitted = self._waiting.popleft()
             if not admitted.done():
+                if self._free == self._most:
+                    self._since = perf_counter()
                 self._free -= cost
                 admitted.set_result(None)
 

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 
 from models.errors import DecodeError, shorten
+from models.picture_parts import has_more_parts
 from models.pictures import load_picture, look_at_picture, prepare
 from models.task import ImageClassification
 from service.errors import TooLargeError
 
 # More pixels take over a millisecond to decode: long enough to be worth a thread.
 _INLINE_PIXELS = 128 * 1024
+# Pillow takes microseconds for each.
+_INLINE_PARTS = 64
 # Parts of a PNG that are compressed too, each looked at.
 _TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 
@@ -125,7 +128,8 @@ def is_small(data: bytes) -> bool:
     # A second header would count instead of the first.
     known = data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1
     small = known and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= _INLINE_PIXELS
-    return small and len(data) <= _INLINE_PIXELS and not any(kind in data for kind in _TEXTS)
+    plain = small and len(data) <= _INLINE_PIXELS and not any(kind in data for kind in _TEXTS)
+    return plain and not has_more_parts(data, "PNG", _INLINE_PARTS)
 
 
 def picture_of_base64(text: str, field: str) -> bytes:

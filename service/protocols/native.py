@@ -1,5 +1,6 @@
 """Our own wire format: pictures, forms, arrays and JSON in; answers that read like answers out."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -43,10 +44,13 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     """
     task, content_type, body = manifest.task, question.content_type, question.body
     top_k, trial = parameters_of(question.parameters, task) if question.parameters else (None, False)
-    if len(body) <= _INLINE_BYTES or media_type_of(content_type) in PICTURES:
+    media_type = media_type_of(content_type)
+    if len(body) <= _INLINE_BYTES or media_type in PICTURES:
         decoded = decode_body(task, content_type, body, settings)
-    else:
+    elif media_type == JSON:
         decoded = await beside(question, decode_body, task, content_type, body, settings)
+    else:
+        decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
     await decoded.develop(question)
     decoded.wanted, decoded.trial = top_k, trial
     return decoded

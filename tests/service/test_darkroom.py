@@ -13,7 +13,7 @@ from models.errors import DecodeError, InputError
 from service.decode import picture
 from service.decode.darkroom import Darkroom
 from service.decode.picture import File, Pictures
-from service.errors import TooLargeError
+from service.errors import QueueFullError, TooLargeError
 from tests.bundles import IMAGE
 from tests.reliability.payloads import png
 from tests.service.conftest import until
@@ -119,6 +119,26 @@ async def test_who_has_left_gets_no_further_turn_and_its_room_is_free_when_the_t
     held.let(2)
     assert len(await other) == 1
     assert held.begun == ["leaving 0", "other 0"]
+
+
+async def test_who_would_wait_too_long_for_the_first_turn_is_told_when_to_come_back_and_who_has_had_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    darkroom = Darkroom(LIMIT, max_wait_s=1e-9)
+    whole = png(Image.new("1", (2000, 2000)))
+    await darkroom.develop(named("measured ", 1, whole))
+    held = Held(monkeypatch)
+    runs, waits = (asyncio.create_task(darkroom.develop(named(name, 2, whole))) for name in ("runs ", "waits "))
+    await until(lambda: held.begun == ["runs 0"] and len(darkroom._waiting) == 1)
+    for large in (MEGAPIXELS, whole + bytes(1_000_001)):
+        with pytest.raises(QueueFullError, match="queue of pictures") as caught:
+            await darkroom.develop(pictures(large))
+        assert caught.value.retry_after > 1e-9
+    held.let(20)
+    assert len(await darkroom.develop(pictures(SMALL))) == 1
+    assert [len(rows) for rows in await asyncio.gather(runs, waits)] == [2, 2]
+    assert len(await darkroom.develop(pictures(MEGAPIXELS))) == 1
+    darkroom.close()
 
 
 async def test_a_broken_picture_gives_its_room_back(darkroom: Darkroom) -> None:

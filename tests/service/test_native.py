@@ -177,6 +177,8 @@ LARGE = np.zeros((2000, 2000), np.uint8)  # 4 million pixels in 5 kB
         ("image/png", with_text(b"zTXt", b"key\0\0"), False),
         ("image/png", with_text(b"iTXt", b"key\0\1\0\0\0"), False),
         ("image/png", with_text(b"iCCP", b"key\0\0"), False),
+        ("image/png", png()[:33] + chunk(b"prVt", b"") * 60 + png()[33:], True),
+        ("image/png", png()[:33] + chunk(b"prVt", b"") * 70 + png()[33:], False),
     ],
     ids=[
         *(
@@ -190,7 +192,7 @@ LARGE = np.zeros((2000, 2000), np.uint8)  # 4 million pixels in 5 kB
             "escaped base64",
             "form",
         ),
-        *("cut png", "jpeg", "zTXt", "iTXt", "iCCP"),
+        *("cut png", "jpeg", "zTXt", "iTXt", "iCCP", "60 parts", "70 parts"),
     ],
 )
 async def test_the_loop_decodes_only_what_cannot_hold_many_pixels(

@@ -1,7 +1,9 @@
 """The page's files and figures as they go over HTTP."""
 
 import asyncio
+import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 from models.aliases import Canary, Traffic
 from models.pictures import prepare
 from models.store import Store
+from service.decode.picture import Pictures, Row
 from service.pages import FOLDER, read_files
 from service.runtime import Runtime
 from service.settings import Settings
@@ -131,6 +134,7 @@ async def test_a_picture_is_prepared_for_the_version_that_is_pinned(client: Clie
         ("clothes", b"no picture", 400, "must be a PNG or JPEG picture"),
         ("clothes", b"\x89PNG" + bytes(20_000_000), 413, "at most"),
         ("cars", b"", 422, "must take pictures"),
+        ("clothes", png_of(drawing())[:33] + bytes(12) * 2000, 422, "at most 193 parts"),
         ("nobody", b"", 404, "Unknown model"),
     ],
 )
@@ -140,6 +144,25 @@ async def test_what_cannot_be_prepared_is_refused_with_the_reason(
     answer = await client("POST", f"/models/{model}/prepared", body, headers={"content-type": "image/png"})
     assert answer.status == status
     assert said in answer.body.decode()
+
+
+async def test_one_picture_is_prepared_and_not_several(client: Client) -> None:
+    body = json.dumps({"instances": [{"b64": base64.b64encode(png_of(drawing())).decode()}] * 2})
+    headers = {"content-type": "application/json"}
+    answer = await client("POST", "/models/clothes/prepared", body.encode(), headers=headers)
+    assert (answer.status, "at most 1 rows" in answer.json["detail"]) == (413, True)
+
+
+async def test_a_large_picture_is_not_prepared_for_who_has_left(client: Client, runtime: Runtime) -> None:
+    async def never(pictures: Pictures) -> list[Row]:
+        await asyncio.Event().wait()
+        return []
+
+    runtime.darkroom.develop = never  # type: ignore[method-assign]
+    client.leave.set()
+    body = png_of(Image.new("1", (2000, 2000)))
+    answer = await client("POST", "/models/clothes/prepared", body, headers={"content-type": "image/png"})
+    assert answer.status == 499
 
 
 async def test_with_api_keys_the_page_is_open_and_preparing_a_picture_is_not(
