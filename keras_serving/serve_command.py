@@ -16,6 +16,7 @@ import service
 from keras_serving.chosen import chosen_settings
 from models.errors import BundleError
 from service.settings import Settings
+from service.supervised import SUPERVISOR
 
 
 @click.command()
@@ -53,7 +54,7 @@ def serve(  # noqa: PLR0917 - click names them
     paths = {"home": settings.home.resolve(), "pretrained": settings.pretrained.resolve()}
     chosen |= {"store": settings.store} if settings.store is not None else {}
     os.environ |= {f"SERVING_{name.upper()}": str(value) for name, value in (chosen | paths).items()}
-    os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True"}
+    os.environ |= {"BENTOML_HOME": str(run), "BENTOML_DO_NOT_TRACK": "True", SUPERVISOR: str(os.getpid())}
     sys.argv = [
         *("bentoml", "serve", "service.app:KerasServing"),
         # Where our packages lie, so that a folder `service` where the command is typed does not come first.

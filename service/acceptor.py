@@ -14,7 +14,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any, cast
@@ -113,8 +112,10 @@ class Acceptor:
                 connection.leaves = False
         elif self._ahead:
             # Not at the first look: a worker that has just begun is being found by new clients anyway.
-            staying = (connection for connection in self._connections if not connection.leaves)
-            for connection in islice(staying, max(0, ceil(surplus / 2) - leaving)):
+            staying = [connection for connection in self._connections if not connection.leaves]
+            # It is an answer that closes one: an idle one may stay for long, and counts as leaving all the while.
+            staying.sort(key=lambda connection: not connection.busy)
+            for connection in staying[: max(0, ceil(surplus / 2) - leaving)]:
                 connection.leaves = True
         # Where all that were asked left and came back, the others are stuck.
         stuck = 0 < self._ahead <= surplus and not leaving

@@ -61,9 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # How much of what was written had not gone out at the last look. Bytes.
         self._unread = 0
         self._unread_task: asyncio.TimerHandle | None = None
-        self._stopping = False
-        self._complete = False
-        self._head_complete = False
+        self._stopping = self._complete = self._head_complete = False
         self._overhead = 0
         self._running: RequestResponseCycle | None = None
         # Whether its client is to come again on another connection, which another worker takes.
@@ -79,7 +77,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._missing_task is not None:
             self._missing_task.cancel()
-            self._missing_task = None
         self._stop_watching()
         self._give_up_answering()
 
@@ -188,8 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def completed(self) -> None:
         """The parser is behind a request's last byte."""
         self._complete, self._head_complete = True, False
-        self._missing_since = 0.0
-        self._overhead = 0
+        self._missing_since = self._overhead = 0
 
     def _begin_missing(self) -> None:
         self._missing_since = self.loop.time()
@@ -214,9 +210,13 @@ class BoundedProtocol(HttpToolsProtocol):
             # Nothing came: a browser's connection in reserve, which expects no answer.
             self.transport.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _answers_an_earlier_one(self) -> bool:
-        busy = self.cycle is not None and not self.cycle.response_complete
-        return bool(self.pipeline) or (busy and not self._head_complete)
+        return bool(self.pipeline) or (self.busy and not self._head_complete)
 
     def _refuse(self, status: int, reason: str) -> None:
         """Say why where no answer was begun, and close."""
@@ -241,10 +241,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed and say why, unless the connection is closing already."""
-        if not self.transport.is_closing():
+        if self._answers_an_earlier_one() and not self._head_complete:
+            # That is answered, and the connection closed: its client would take ours for that answer, or a part of it.
+            self.cycle.keep_alive = False
+        elif not self.transport.is_closing():
             remedy = "Check the request line, the headers and the framing of the body."
-            self._say(400, f"Not an HTTP/1.1 request (RFC 9112): {_reason() or msg}. {remedy}")
-            self._close()
+            self._refuse(400, f"Not an HTTP/1.1 request (RFC 9112): {_reason() or msg}. {remedy}")
 
 
 def _reason() -> str:
@@ -293,7 +295,6 @@ class GeneralWay(BoundedProtocol):
 def make_connections(make: Callable[..., asyncio.Protocol]) -> None:
     """Let the uvicorn server that is made next in this process get the protocol of each connection from ``make``.
 
-    uvicorn looks its protocols up in this table; there is no other way to hand one to the server that BentoML makes.
-    tests/service/test_bentoml_contract.py pins it.
+    uvicorn looks them up here: the only way into BentoML's server (tests/service/test_bentoml_contract.py pins it).
     """
     uvicorn.config.HTTP_PROTOCOLS["auto"] = make  # type: ignore[assignment]

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # Larger bodies are counted as they come in, and may be refused before they are complete. Bytes.
 _MAX_BODY: Final = 64 * 1024
 _UNUSUAL: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+_CLOSE: Final = (b"connection", b"close")
 
 
 class _Exchange:
@@ -186,8 +187,8 @@ class FastLane(BoundedProtocol):
         """The response as it goes out; ends the connection's life where a header says so."""
         status, headers, body = response
         content = [STATUS_LINE[status]]
-        if self.leaves or not exchange.keep_alive:
-            headers = [*headers, (b"connection", b"close")]
+        if (self.leaves or not exchange.keep_alive) and _CLOSE not in headers:
+            headers = [*headers, _CLOSE]
         for name, value in (*self.server_state.default_headers, *headers):
             content += (name, b": ", value, b"\r\n")
             if name == b"connection":

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -11,6 +12,8 @@ from models.bundle import Bundle
 from models.engines import open_engine
 from models.engines.splitting import split_from
 from service.settings import PRETRAINED
+from tests.bundles import CARS, rows_of, run_offline
+from tests.conftest import MakeBundle
 
 SAMPLES = np.zeros((4, 2), np.float32)
 
@@ -61,3 +64,24 @@ def test_an_engine_splits_only_where_it_has_several_threads(threads: int, splits
     engine = open_engine(Bundle.open(PRETRAINED / "cnn"), kind="onnx", device="cpu", threads=threads)
     assert (engine.split_rows > 0) == splits
     engine.close()
+
+
+@pytest.mark.parametrize(("error", "split_rows"), [(0, 100), (1, 0)])
+def test_a_graph_whose_rows_get_other_bits_when_they_are_split_is_not_split(
+    bundle_of: MakeBundle, monkeypatch: pytest.MonkeyPatch, error: int, split_rows: int
+) -> None:
+    class Session(onnxruntime.InferenceSession):
+        """Rounds otherwise where it has several threads."""
+
+        def run(self, *arguments: Any) -> Any:
+            outputs = super().run(*arguments)
+            several = self.get_session_options().intra_op_num_threads > 1
+            return [np.nextafter(outputs[0], np.float32(np.inf))] if several and error else outputs
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr("models.engines.onnx.split_from", lambda *_: 100)
+    bundle = bundle_of()
+    engine = open_engine(bundle, kind="onnx", device="cpu", threads=2)
+    assert engine.split_rows == split_rows
+    rows = rows_of(CARS, 128)
+    np.testing.assert_array_equal(engine.run(rows), run_offline(bundle, rows))

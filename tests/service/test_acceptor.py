@@ -158,6 +158,7 @@ class Kept:
     """A connection that is kept open."""
 
     leaves: bool = False
+    busy: bool = True
 
 
 async def test_who_is_far_ahead_lets_half_of_what_is_too_much_go_until_that_has_gone(
@@ -173,6 +174,17 @@ async def test_who_is_far_ahead_lets_half_of_what_is_too_much_go_until_that_has_
     assert sum(one.leaves for one in worker.connections) == 8, "before they have gone, no more"
     worker.shares.surplus_is = 4.0
     await until(lambda: not any(one.leaves for one in worker.connections))
+
+
+async def test_connections_with_a_request_under_way_are_let_go_before_idle_ones(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_LEVEL_S", 0.001)
+    for number in range(32):
+        worker.connections.add(Kept(busy=number % 4 == 0))
+    worker.shares.surplus_is = 20.0
+    await until(lambda: sum(one.leaves for one in worker.connections) == 10)
+    assert sum(one.leaves and one.busy for one in worker.connections) == 8
 
 
 async def test_who_is_a_little_ahead_lets_nobody_go(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

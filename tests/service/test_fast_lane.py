@@ -166,8 +166,6 @@ BROKEN = {
     "huge length": b"POST /predict/cars HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n1",
     "folded": b"POST /predict/cars HTTP/1.1\r\nHost: a\r\n b\r\nContent-Length: 1\r\n\r\n1",
     "bare path": b"POST * HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1",
-    "then rubbish": post(b"[7]") + b"rubbish\r\n\r\n",
-    "cut": post(b"[7]")[:-2],
 }
 
 
@@ -323,6 +321,18 @@ async def test_an_answer_that_says_close_closes() -> None:
         writer.write(post())
         answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 429 ")
+    assert answer.count(b"connection: close") == 1
+
+
+async def test_an_answer_that_says_close_on_a_connection_that_is_to_leave_says_it_once() -> None:
+    async def reply(_: Request) -> Response:
+        (connection,) = served.server.server_state.connections
+        connection.leaves = True
+        return 200, [(b"content-length", b"0"), (b"connection", b"close")], b""
+
+    async with serving(FakeGateway(reply)) as served, served.connection() as (reader, writer):
+        writer.write(post())
+        answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.count(b"connection: close") == 1
 
 

@@ -1,8 +1,12 @@
 """A request that cannot be parsed is told what is wrong with it."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from service.bounded import DEFAULT
+from tests.service.conftest import until
 from tests.service.test_bounded import CHUNKED, EITHER_LANE
 from tests.service.test_fast_lane import FakeGateway, post, serving
 
@@ -54,3 +58,47 @@ async def test_what_an_error_of_our_own_says_is_not_told(lane: bool) -> None:
         answer = await served.exchange(post(b"[7]", "/predict/\u00e9".encode("latin-1")))
     assert b"codec" not in answer
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+class Slow(FakeGateway):
+    """Writes half of an answer, and the rest when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The general way."""
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+            await send({"type": "http.response.body", "body": b"ha", "more_body": True})
+            await self.go_on.wait()
+            await send({"type": "http.response.body", "body": b"lf"})
+
+
+BROKEN = pytest.mark.parametrize("broken", [b"rubbish\r\n\r\n", b"GET /livez HTTP/1.1\r\n\r\n"])
+
+
+@BROKEN
+@EITHER_LANE
+async def test_a_broken_request_is_not_answered_inside_the_answer_before_it(broken: bytes, lane: bool) -> None:
+    gateway = Slow()
+    async with serving(gateway, lane=lane, limits=DEFAULT) as served, served.connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\nha"), 5)
+        (connection,) = served.server.server_state.connections
+        writer.write(broken)
+        await until(lambda: not connection.cycle.keep_alive)
+        gateway.go_on.set()
+        assert await asyncio.wait_for(reader.read(), 5) == b"lf"
+
+
+@BROKEN
+@EITHER_LANE
+async def test_requests_before_a_broken_one_are_answered_and_then_the_connection_is_closed(
+    broken: bytes, lane: bool
+) -> None:
+    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+        answer = await served.exchange(post(b"[7]") + post(b"[8]") + broken)
+    assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 ") == 2
+    assert answer.count(b"\r\nconnection: close\r\n") == 1
