@@ -6,6 +6,7 @@ is imported where it is used, which makes the start a fifth of a second shorter.
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
@@ -225,7 +226,8 @@ class KerasServing:
         from service.protocols.base import Question
 
         runtime = self.runtime
-        body = orjson.dumps({"instances": instances})
+        # orjson refuses integers above 64 bits, which JSON may have.
+        body = json.dumps({"instances": instances}).encode()
         # Not counted there: this route has a name of its own in the metrics.
         question = Question(native, uuid.uuid4().hex, native.JSON.encode(), body)
         try:

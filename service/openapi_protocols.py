@@ -127,7 +127,8 @@ def _tensorflow_serving() -> dict[str, Any]:
         prefix = "/v1/models/{model}" + place
         paths |= {
             f"{prefix}:predict": _predict("TensorFlow Serving: predict", names, request, answer),
-            prefix: _describe("TensorFlow Serving: states of the versions", *names, errors=("404", "503")),
+            # 400: a name with a colon in it is taken for a method.
+            prefix: _describe("TensorFlow Serving: states of the versions", *names, errors=("400", "404", "503")),
             f"{prefix}/metadata": _describe("TensorFlow Serving: inputs and outputs", *names, errors=("404", "503")),
         }
     return paths

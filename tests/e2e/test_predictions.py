@@ -279,6 +279,14 @@ def test_bentomls_own_client_gets_the_same_answer_from_the_same_queue(server: Se
     assert "Traceback" not in server.text
 
 
+@pytest.mark.parametrize("number", ["-975718076428157492133888", "1e400"])
+def test_a_number_that_no_model_takes_is_the_senders_fault_over_bentomls_route_too(server: Server, number: str) -> None:
+    body = f'{{"model": "regressor", "instances": [{{"weight": {number}}}]}}'
+    answer = httpx.post(f"{server.url}/predict", content=body, headers={"content-type": "application/json"})
+    assert 400 <= answer.status_code < 500, answer.text
+    assert "instances[0]" in answer.text or "body" in answer.text
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_documented_example_of_each_model_is_accepted(server: Server, name: str) -> None:
     described = httpx.get(f"{server.url}/models/{name}").json()
