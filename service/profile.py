@@ -38,7 +38,7 @@ class Profile:
 
     def inline_rows(self, limit_ms: float) -> int:
         """Rows in the largest batch that takes at most ``limit_ms``."""
-        return max((rows for rows, ms in _likely(self.latency_ms).items() if ms <= limit_ms), default=0)
+        return max((rows for rows, ms in without_outliers(self.latency_ms).items() if ms <= limit_ms), default=0)
 
 
 def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch_ms: float) -> Profile:
@@ -52,7 +52,7 @@ def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch
         batch_rows: The limit, where it is not to follow from the curve.
         max_batch_ms: Longest batch. Milliseconds.
     """
-    likely = _likely(latency_ms)
+    likely = without_outliers(latency_ms)
     allowed = {rows: ms for rows, ms in likely.items() if ms <= max_batch_ms or rows == 1}
     if batch_rows is None:
         rates = {rows: rows / (ms + _BATCH_OVERHEAD_MS) for rows, ms in allowed.items()}
@@ -67,7 +67,7 @@ def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch
     return Profile(latency_ms, batch_rows, row_s, max(0.0, one_s - row_s))
 
 
-def _likely(latency_ms: Mapping[int, float]) -> dict[int, float]:
+def without_outliers(latency_ms: Mapping[int, float]) -> dict[int, float]:
     """A curve without its worst outliers: a batch takes no longer than a larger one, nor than several smaller ones.
 
     What else runs at the same time only ever adds to what is measured, and at the start of a server much does.

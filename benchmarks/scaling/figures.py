@@ -1,7 +1,7 @@
 """From what was measured to a simulated server, how far it is off, and how many replicas a rate needs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from benchmarks.scaling.simulate import (
     shared,
     split,
 )
+from service.profile import without_outliers
 
 HEADROOM = 0.6
 """Share of its capacity that a replica is planned for."""
@@ -100,12 +101,6 @@ def model_of(result: dict[str, Any], costs: Model | None = None) -> Model:
 def _cpu_s(cpu_us: float, rate: float, result: dict[str, Any]) -> float:
     """CPU of a request without what the server uses when it is idle."""
     return cpu_us / 1e6 - float(result["idle_cpu"]) / rate
-
-
-def without_outliers(curve: Mapping[int, float]) -> dict[int, float]:
-    """As the server reads its curve: a batch takes no longer than a larger one."""
-    sizes = sorted(curve)
-    return {size: min(curve[larger] for larger in sizes if larger >= size) for size in sizes}
 
 
 def check(result: dict[str, Any], model: Model) -> Check:
