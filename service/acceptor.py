@@ -41,9 +41,9 @@ _OF_ONE_CLIENT = frozenset(
 # Pause after any other error, such as too many open files; asyncio's is as long. Seconds.
 _RETRY_S = 1.0
 # How often a worker looks whether it is ahead of its share, and how seldom where the others take nothing. Seconds.
-_LEVEL_S, _LEVEL_SELDOM_S = 0.5, 60.0
+_LEVEL_S, _LEVEL_SELDOM_S = 1.0, 60.0
 # Ahead is who has more than so many above an even share, and than this part of its own.
-_FEW, _PART = 2, 1 / 8
+_FEW, _PART = 3, 1 / 4
 
 
 def _nothing() -> None:
