@@ -13,6 +13,7 @@ from service.objective import LATENCIES_S, Objective
 from service.present import PresentGauge
 from service.profile import Profile
 from service.recorder import ClassCounts, ModelMetrics
+from service.vitals import VitalMetrics
 
 # Buckets in seconds, as agreed for every latency here; sizes in rows.
 SECONDS = LATENCIES_S
@@ -146,26 +147,7 @@ class Metrics:
         )
         self._declare_drift(options)
         self._declare_answered(options)
-        # By number of the worker; the worker in the place of a killed one takes its number over.
-        own: dict[str, Any] = {"labelnames": ["worker"], **options}
-        recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
-        self.rss_bytes = client.Gauge("worker_rss_bytes", "Resident memory of a worker process.", **recent)
-        self.open_fds = client.Gauge("worker_open_fds", "Open file descriptors of a worker process.", **recent)
-        self.start_time = client.Gauge(
-            "worker_start_time_seconds", "Start of a worker process, since the epoch.", **recent
-        )
-        self.loop_lag = client.Gauge(
-            "event_loop_lag_seconds", "Longest lateness of a timer of the event loop in the last 15 seconds.", **recent
-        )
-        self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time of a worker process, user and system.", **own)
-        gpu: dict[str, Any] = {"labelnames": ["gpu"], "multiprocess_mode": "livemostrecent", **options}
-        self.gpu_utilization = client.Gauge(
-            "gpu_utilization_ratio",
-            "Share of time in which a kernel ran on the GPU; no series without an NVIDIA GPU.",
-            **gpu,
-        )
-        self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "GPU memory in use, by whoever uses it.", **gpu)
-        self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
+        self.vitals = VitalMetrics(client, options)
         self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._classes: dict[str, ClassCounts] = {}
 

@@ -94,7 +94,7 @@ class Runtime:
         metrics = Metrics()
         store = store_at(settings.home, settings.store, settings.store_timeout_s)
         loader = Loader(settings, store, metrics)
-        vitals = Vitals(metrics, str(worker), Gpus.find())
+        vitals = Vitals(metrics.vitals, str(worker), Gpus.find())
         return cls(settings, metrics, loader, vitals, observer=Observer.of(settings))
 
     def start(self) -> None:

@@ -9,10 +9,7 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from service.metrics import Metrics
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +17,37 @@ logger = logging.getLogger(__name__)
 _LAGS = 30
 # Everything but the lag is measured each so many times: counting the descriptors of a thousand connections takes long.
 _SELDOM = 10
+
+
+class VitalMetrics:
+    """What is shown of the worker processes and the GPUs.
+
+    Args:
+        client: The module ``prometheus_client``, which decides at its import where numbers are kept.
+        options: Of every metric: namespace and registry.
+    """
+
+    def __init__(self, client: Any, options: dict[str, Any]) -> None:
+        # By number of the worker; the worker in the place of a killed one takes its number over.
+        own: dict[str, Any] = {"labelnames": ["worker"], **options}
+        recent: dict[str, Any] = {"multiprocess_mode": "livemostrecent", **own}
+        self.rss_bytes = client.Gauge("worker_rss_bytes", "Resident memory of a worker process.", **recent)
+        self.open_fds = client.Gauge("worker_open_fds", "Open file descriptors of a worker process.", **recent)
+        self.start_time = client.Gauge(
+            "worker_start_time_seconds", "Start of a worker process, since the epoch.", **recent
+        )
+        self.loop_lag = client.Gauge(
+            "event_loop_lag_seconds", "Longest lateness of a timer of the event loop in the last 15 seconds.", **recent
+        )
+        self.cpu_seconds = client.Counter("worker_cpu_seconds", "CPU time of a worker process, user and system.", **own)
+        gpu: dict[str, Any] = {"labelnames": ["gpu"], "multiprocess_mode": "livemostrecent", **options}
+        self.gpu_utilization = client.Gauge(
+            "gpu_utilization_ratio",
+            "Share of time in which a kernel ran on the GPU; no series without an NVIDIA GPU.",
+            **gpu,
+        )
+        self.gpu_memory_used = client.Gauge("gpu_memory_used_bytes", "GPU memory in use, by whoever uses it.", **gpu)
+        self.gpu_memory_total = client.Gauge("gpu_memory_total_bytes", "Memory of the GPU.", **gpu)
 
 
 class Vitals:
@@ -31,7 +59,7 @@ class Vitals:
         gpus: The GPUs of the machine.
     """
 
-    def __init__(self, metrics: "Metrics", worker: str, gpus: "Gpus | None" = None) -> None:
+    def __init__(self, metrics: VitalMetrics, worker: str, gpus: "Gpus | None" = None) -> None:
         self._metrics, self.worker = metrics, worker
         self._gpus = gpus
         self._lags: deque[float] = deque(maxlen=_LAGS)
@@ -91,7 +119,7 @@ class Gpus:
             logger.warning("the GPUs are not measured: %s", error)
             return None
 
-    def measure(self, metrics: "Metrics") -> None:
+    def measure(self, metrics: VitalMetrics) -> None:
         """Utilisation (0 to 1) and memory (bytes) of each."""
         for index, handle in enumerate(self._handles):
             try:

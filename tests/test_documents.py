@@ -25,7 +25,8 @@ def rows_of_table(page: str, header: str) -> dict[str, list[str]]:
 def declared() -> dict[str, list[str]]:
     """Name -> labels of every metric that the service has."""
     found = {}
-    for metric in vars(Metrics()).values():
+    metrics = Metrics()
+    for metric in (*vars(metrics).values(), *vars(metrics.vitals).values()):
         if isinstance(metric, PresentGauge):
             found[metric.name] = list(metric.labels)
         elif isinstance(metric, prometheus_client.metrics.MetricWrapperBase):

@@ -17,7 +17,9 @@ of these; [how labels are to be read](../architecture.md#metrics) says what `ali
 
 def page() -> str:
     """The page's text."""
-    rows = sorted(_row(metric) for metric in vars(Metrics()).values() if _is_metric(metric))
+    metrics = Metrics()
+    declared = (*vars(metrics).values(), *vars(metrics.vitals).values())
+    rows = sorted(_row(metric) for metric in declared if _is_metric(metric))
     buckets = [
         ("request_duration_seconds", SECONDS),
         ("stage_duration_seconds", STAGE_SECONDS),

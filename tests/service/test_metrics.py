@@ -216,7 +216,7 @@ cars.batch(int(sys.argv[1]), 0.002)
 cars.predicted(None, np.zeros((int(sys.argv[1]), 3), np.float32))  # Of a task without classes.
 metrics.inflight.set(int(sys.argv[1]))
 metrics.model_info.replace({("cars", "v" + sys.argv[1], "production", "onnx", "cpu"): 1.0})
-metrics.rss_bytes.labels("1").set(int(sys.argv[1]))
+metrics.vitals.rss_bytes.labels("1").set(int(sys.argv[1]))
 metrics.flush()
 metrics.save()
 print("ready", flush=True)

@@ -13,7 +13,7 @@ from tests.service.test_metrics import rendered
 
 def test_a_worker_shows_its_memory_descriptors_start_and_cpu_time_under_its_number() -> None:
     metrics = Metrics()
-    vitals = Vitals(metrics, "2")
+    vitals = Vitals(metrics.vitals, "2")
     vitals.measure(0.001)
     found = rendered(metrics)
     assert found['serving_worker_rss_bytes{worker="2"}'] > 10e6
@@ -24,7 +24,7 @@ def test_a_worker_shows_its_memory_descriptors_start_and_cpu_time_under_its_numb
 
 def test_a_long_lag_of_the_event_loop_is_shown_until_most_scrapes_have_seen_it() -> None:
     metrics = Metrics()
-    vitals = Vitals(metrics, "1")
+    vitals = Vitals(metrics.vitals, "1")
     vitals.measure(0.75)
     for _ in range(29):
         vitals.measure(-0.001)
@@ -58,7 +58,7 @@ class FakeNvml:
 
 def test_each_gpu_shows_its_utilisation_and_memory() -> None:
     metrics = Metrics()
-    Vitals(metrics, "1", Gpus(FakeNvml())).measure(0)
+    Vitals(metrics.vitals, "1", Gpus(FakeNvml())).measure(0)
     found = rendered(metrics)
     assert found['serving_gpu_utilization_ratio{gpu="0"}'] == 0.25
     assert found['serving_gpu_utilization_ratio{gpu="1"}'] == 0.5
@@ -76,6 +76,6 @@ def test_a_gpu_that_fails_is_said_once_and_hurts_nothing(
     # Importing the service elsewhere may have kept its loggers' records from the root, where they are captured.
     monkeypatch.setattr(logging.getLogger("service"), "propagate", True)
     for _ in range(3):
-        gpus.measure(metrics)
+        gpus.measure(metrics.vitals)
     assert caplog.text.count("GPU is lost") == 1
     assert rendered(metrics)['serving_gpu_utilization_ratio{gpu="0"}'] == 0.25
