@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from models.store import Store
+from service.loader import Loader
 from service.protocols.base import Pin
 from service.runtime import Runtime
 from service.settings import Settings
-from service.traffic import Split
 from tests.bundles import CARS, rows_of
 from tests.service.asgi import Answer
 from tests.service.conftest import StartRuntime, client_of, until
@@ -38,10 +38,13 @@ def go() -> Iterator[threading.Event]:
     event.set()
 
 
-def keys(split: Split) -> tuple[str, str]:
-    """One that production answers, and one of the candidate's."""
-    sides = [next(str(n) for n in range(100) if split.takes(str(n).encode()) is side) for side in (False, True)]
-    return sides[0], sides[1]
+async def halved(runtime: Runtime) -> tuple[Loader, str, str]:
+    """With a canary of half of the requests: a key that production answers, and one of the candidate's."""
+    loader = await begin(runtime, 50)
+    split = loader.find("cars").split
+    assert split is not None
+    ours, theirs = (next(str(n) for n in range(100) if split.takes(str(n).encode()) is side) for side in (False, True))
+    return loader, ours, theirs
 
 
 async def by_header(runtime: Runtime, milliseconds: int, key: str) -> Answer:
@@ -75,10 +78,7 @@ async def test_production_answers_in_the_time_that_is_left_and_a_candidate_that_
     ask: Callable[..., Any],
 ) -> None:
     runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 60.0, "grpc_port": 0}))
-    loader = await begin(runtime, 50)
-    split = loader.find("cars").split
-    assert split is not None
-    ours, theirs = keys(split)
+    loader, ours, theirs = await halved(runtime)
     Fails(loader.find("cars", Pin(label="candidate")), go)
     for _ in range(60):
         assert (await by_header(runtime, 60_000, ours)).status == 200
@@ -98,10 +98,7 @@ async def test_a_late_candidate_counts_though_production_cannot_answer_in_what_i
     ask: Callable[..., Any],
 ) -> None:
     runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 60.0}))
-    loader = await begin(runtime, 50)
-    split = loader.find("cars").split
-    assert split is not None
-    ours, theirs = keys(split)
+    loader, ours, theirs = await halved(runtime)
     for _ in range(60):
         assert (await ask(runtime, 60_000, ours)).status == 200
     for pin in (None, Pin(label="candidate")):
@@ -116,10 +113,7 @@ async def test_a_request_that_has_less_time_than_production_needs_counts_against
     start_runtime: StartRuntime, settings: Settings, candidate: str, go: threading.Event
 ) -> None:
     runtime = await start_runtime(settings)
-    loader = await begin(runtime, 50)
-    split = loader.find("cars").split
-    assert split is not None
-    ours, theirs = keys(split)
+    loader, ours, theirs = await halved(runtime)
 
     class Slow(Fails):
         def run(self, rows: np.ndarray) -> np.ndarray:
