@@ -48,12 +48,15 @@ lock: ## Compile the hash-pinned requirements anew (needs uv)
 serve: $(VENV)/.serve ## Serve the shipped models at http://127.0.0.1:3000 (ARGS="--workers 2 --port 8000")
 	$(BIN)/keras-serving serve $(ARGS)
 
-# Coverage makes whatever runs TensorFlow take half as long again: here it is only of what faces the network.
-.PHONY: test
-test: $(VENV)/.test ## Lint, type-check and test (everything but the slow checks below)
+.PHONY: check
+check: $(VENV)/.test ## Formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Coverage makes whatever runs TensorFlow take half as long again: here it is only of what faces the network.
+.PHONY: test
+test: check ## Formatting, lint, types and tests (everything but the slow checks below)
 	$(if $(ARGS),,$(PYTEST) tests/service --cov=service --cov-report=term:skip-covered --cov-fail-under=93)
 	$(PYTEST) --durations=25 $(or $(ARGS),--ignore=tests/service)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import prometheus_client
 import pytest
 
-from service.metrics import Metrics
+from docs.generate.metrics import declared
 from service.present import PresentGauge
 from service.settings import Settings
 from tests.docs.pages import PAGES
@@ -22,14 +22,13 @@ def rows_of_table(page: str, header: str) -> dict[str, list[str]]:
     return {first.split("`")[1]: rest for first, *rest in cells}
 
 
-def declared() -> dict[str, list[str]]:
+def metric_labels() -> dict[str, list[str]]:
     """Name -> labels of every metric that the service has."""
     found = {}
-    metrics = Metrics()
-    for metric in (*vars(metrics).values(), *vars(metrics.vitals).values()):
+    for metric in declared():
         if isinstance(metric, PresentGauge):
             found[metric.name] = list(metric.labels)
-        elif isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
+        else:
             suffix = "_total" if isinstance(metric, prometheus_client.Counter) else ""
             found[metric._name + suffix] = list(metric._labelnames)
     return found
@@ -46,13 +45,14 @@ def test_the_reference_lists_exactly_the_settings_with_their_defaults() -> None:
 
 def test_the_reference_lists_exactly_the_metrics_with_their_labels() -> None:
     documented = rows_of_table("metrics.md", "metric | type | labels | meaning")
-    assert {name: re.findall(r"\w+", labels) for name, (_, labels, _) in documented.items()} == declared()
+    assert {name: re.findall(r"\w+", labels) for name, (_, labels, _) in documented.items()} == metric_labels()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_metric_that_a_document_names_exists(page: Path) -> None:
     # The last is a signature of TensorFlow Serving.
-    known = {name + part for name in declared() for part in ("", "_bucket", "_count", "_sum")} | {"serving_default"}
+    known = {name + part for name in metric_labels() for part in ("", "_bucket", "_count", "_sum")}
+    known.add("serving_default")
     for name in re.findall(r"\bserving_[a-z_]+[a-z]\b(?![.*:/_])", page.read_text(encoding="utf-8")):
         assert name in known, f"{page.relative_to(ROOT)}: {name}"
 

@@ -6,6 +6,8 @@ from docs.generate.markdown import heading, table
 from service.metrics import ROWS, SECONDS, SHARES, STAGE_SECONDS, Metrics
 from service.present import PresentGauge
 
+Metric = PresentGauge | prometheus_client.metrics.MetricWrapperBase
+
 _INTRODUCTION = """
 `GET /metrics` answers in Prometheus's text format, summed over the workers. Labels are bounded: nothing that a
 client sends becomes a label. [Watching the service](../observability.md) has objectives, alerts and dashboards made
@@ -17,9 +19,7 @@ of these; [how labels are to be read](../architecture.md#metrics) says what `ali
 
 def page() -> str:
     """The page's text."""
-    metrics = Metrics()
-    declared = (*vars(metrics).values(), *vars(metrics.vitals).values())
-    rows = sorted(_row(metric) for metric in declared if _is_metric(metric))
+    rows = sorted(_row(metric) for metric in declared())
     buckets = [
         ("request_duration_seconds", SECONDS),
         ("stage_duration_seconds", STAGE_SECONDS),
@@ -36,11 +36,14 @@ def page() -> str:
     )
 
 
-def _is_metric(value: object) -> bool:
-    return isinstance(value, PresentGauge | prometheus_client.metrics.MetricWrapperBase)
+def declared() -> list[Metric]:
+    """Every metric that the service has."""
+    metrics = Metrics()
+    values = (*vars(metrics).values(), *vars(metrics.vitals).values())
+    return [value for value in values if isinstance(value, Metric)]
 
 
-def _row(metric: PresentGauge | prometheus_client.metrics.MetricWrapperBase) -> list[str]:
+def _row(metric: Metric) -> list[str]:
     if isinstance(metric, PresentGauge):
         name, kind, labels, text = metric.name, "gauge", metric.labels, metric.documentation
     else:

@@ -36,8 +36,14 @@ def row_multiple(run: Run, samples: NDArray[Any]) -> int:
     """
     started = thread_time()
     run(samples[:1])
+    row_s = thread_time() - started
+    if row_s < _BUDGET_S:
+        # The first run allocates memory, and the fewer rows are compared, the fewer differences are seen.
+        again = thread_time()
+        run(samples[:1])
+        row_s = min(row_s, thread_time() - again)
     # The reference takes a quarter of the time.
-    affordable = _BUDGET_S / 4 / max(thread_time() - started, 1e-6)
+    affordable = _BUDGET_S / 4 / max(row_s, 1e-6)
     count = next((n for n in (64, 32, 16) if n <= affordable), 4)
     rows = _mixed(samples, count)
     expected = run(rows)

@@ -61,6 +61,9 @@ class OnnxEngine:
                     self.split_rows = split_from(partial(self._run_in, session), rows)
                     if self.split_rows > 1 and not self._alike(rows):
                         self._split, self.split_rows = session, 0
+                    if self.split_rows == 1:
+                        # The other one's memory is free then.
+                        self._session = self._split
                 self._multiple = row_multiple(self.run, rows)
         self.padded = f"multiples of {self._multiple}" if self._multiple > 1 else ""
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 _WORTH_S = 0.0002
-"""Seconds of CPU time. Of a small convolutional network, 85 us a row, batches from 3 rows on are faster split over two
-CPUs, and smaller ones slower (means; ``python -m benchmarks.splitting``)."""
+"""Seconds of CPU time. Of a small convolutional network, 85 us a row, a batch of 3 rows is a fifth faster split over
+two CPUs; smaller ones gain a twentieth for half as much CPU time again (``python -m benchmarks.splitting``)."""
 _LONG_S = 10 * _WORTH_S
 _ROWS = 8
 _TRIALS = 3

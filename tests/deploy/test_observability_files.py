@@ -13,7 +13,7 @@ import yaml
 
 from deploy.grafana import DASHBOARDS
 from deploy.grafana.build import FOLDER, build
-from service.metrics import Metrics
+from docs.generate.metrics import declared
 from service.present import PresentGauge
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -32,14 +32,14 @@ def alerts() -> list[str]:
 def series_names() -> set[str]:
     """Every series that the service or the recording rules can make."""
     names = {rule["record"] for rule in rules("rules.yml")}
-    for metric in vars(Metrics()).values():
+    for metric in declared():
         if isinstance(metric, PresentGauge):
             names.add(metric.name)
         elif isinstance(metric, prometheus_client.Counter):
             names.add(metric._name + "_total")
         elif isinstance(metric, prometheus_client.Histogram):
             names |= {metric._name + suffix for suffix in ("_bucket", "_sum", "_count")}
-        elif isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
+        else:
             names.add(metric._name)
     return names
 

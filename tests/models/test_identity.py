@@ -56,6 +56,19 @@ def test_the_multiple_is_found_though_the_machine_is_busy_with_something_else(ca
     assert row_multiple(run, samples) == 4
 
 
+def test_the_multiple_is_found_though_the_first_run_takes_long() -> None:
+    samples = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    calls = count()
+
+    def run(rows: Rows) -> NDArray[np.float32]:
+        until = time.thread_time() + (0.005 if next(calls) == 0 else 0)
+        while time.thread_time() < until:
+            pass
+        return np.where(rows[:, :1] < 0, uneven(16)(rows), rows)
+
+    assert row_multiple(run, samples) == 16
+
+
 def test_a_graph_that_no_multiple_helps_is_left_as_it_is() -> None:
     drift = iter(range(10**6))
     assert row_multiple(lambda rows: rows + np.float32(next(drift)), np.zeros((4, 2), np.float32)) == 1

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.engines import open_engine
+from models.engines import onnx, open_engine
 from models.engines.splitting import split_from
 from service.settings import PRETRAINED
 from tests.bundles import CARS, rows_of, run_offline
@@ -85,3 +85,12 @@ def test_a_graph_whose_rows_get_other_bits_when_they_are_split_is_not_split(
     assert engine.split_rows == split_rows
     rows = rows_of(CARS, 128)
     np.testing.assert_array_equal(engine.run(rows), run_offline(bundle, rows))
+
+
+def test_of_a_graph_that_is_always_split_one_session_is_kept(
+    bundle_of: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx, "split_from", lambda run, samples: 1)
+    engine = onnx.OnnxEngine(bundle_of(CARS, "always"), device="cpu", threads=2)
+    assert engine._session is engine._split
+    engine.close()
