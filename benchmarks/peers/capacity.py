@@ -50,29 +50,47 @@ def lagged(run: OpenSummary, bound_ms: float = BOUND_MS) -> bool:
     return not holds(run, bound_ms) and run.lag_p99_ms > _LAG_MS
 
 
-def search(attempt: Attempt, peak: float, seeds: Sequence[int], bound_ms: float = BOUND_MS) -> Capacity:
-    """Halve the interval between what holds and what does not: five rates at most.
+def search(
+    attempt: Attempt, peak: float, seeds: Sequence[int], bound_ms: float = BOUND_MS, near: float | None = None
+) -> Capacity:
+    """Halve the interval between what holds and what does not: five rates at most, or fewer with a good guess.
 
     Args:
         attempt: One run.
         peak: Requests a second in closed loop.
         seeds: A rate holds when it does with the schedule of each.
         bound_ms: p99 must stay below it.
+        near: What an earlier search found, with the same peak: where to begin.
     """
     found = Capacity(0.0, peak / STEPS)
 
-    def passes(rate: float) -> bool:
-        return all(_once(attempt, rate, seed, found, bound_ms) for seed in seeds)
+    def passes(number: int) -> bool:
+        return all(_once(attempt, number * found.step, seed, found, bound_ms) for seed in seeds)
 
-    low, high = 0, _HIGHEST
+    low, high = (0, _HIGHEST) if near is None else _around(round(near / found.step), passes)
     while high - low > 1:
         middle = (low + high + 1) // 2
-        if passes(middle * found.step):
+        if passes(middle):
             low = middle
         else:
             high = middle
     found.rate = low * found.step
     return found
+
+
+def _around(guess: int, passes: Callable[[int], bool]) -> tuple[int, int]:
+    """A number that holds (or 0) and a higher one that does not, by steps from the guess, each twice the last."""
+    at = min(max(guess, 1), _HIGHEST - 1)
+    upwards = passes(at)
+    low, high = (at, _HIGHEST) if upwards else (0, at)
+    width = 1
+    while low < (at := low + width if upwards else high - width) < high:
+        held = passes(at)
+        low, high = (at, high) if held else (low, at)
+        if held != upwards:
+            break
+        width *= 2
+    return low, high
 
 
 def _once(attempt: Attempt, rate: float, seed: int, found: Capacity, bound_ms: float) -> bool:

@@ -1,11 +1,12 @@
 """Medians over the rounds of a record, and the targets that they meet or miss."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from benchmarks.peers import contenders as who
-from benchmarks.peers.plans import FORMAT_MODEL, WORKERS_MODEL
+from benchmarks.peers.plans import EVERYBODY, FORMAT_MODEL, WORKERS_MODEL
 from benchmarks.peers.record import Record
 from benchmarks.report import Target
 
@@ -14,7 +15,34 @@ Level = dict[str, float]
 _FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "generator_cpu", "cpu_us")
 _PROBLEMS = ("wrong", "refused", "broken")
 LEVEL_CONNECTIONS = 32
+# Of a schedule, in records from before it was kept.
+_EARLIER_S = 4.0
 _BEST = (who.TRITON_JSON, who.TRITON_BINARY, who.MOSEC, who.WIDE_MOSEC, who.WIDE_TRITON)
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """What the searches of all rounds found of one server.
+
+    Attributes:
+        rate: Median of the rounds' highest rates that held, requests a second; 0 is none.
+        lowest: Of these rates.
+        highest: Of these rates.
+        step: Distance between two rates that were tried.
+        rounds: How many searches.
+        probes: Every run of all rounds.
+        discarded: How many of them were repeated since the generator lagged.
+        seconds: Duration of a schedule, one for each round.
+    """
+
+    rate: float
+    lowest: float
+    highest: float
+    step: float
+    rounds: int
+    probes: list[dict[str, Any]]
+    discarded: int
+    seconds: list[float]
 
 
 def _combined(runs: Iterable[Mapping[str, Any]]) -> Level:
@@ -37,9 +65,24 @@ def levels(record: Record, kind: str, model: str) -> dict[str, dict[str, Level]]
     return found
 
 
-def capacities(record: Record, model: str) -> dict[str, dict[str, Any]]:
-    """Contender -> what the search in open loop found."""
-    return {name: results[0] for name, results in record.of("open", model).items()}
+def capacities(record: Record, model: str) -> dict[str, Sustained]:
+    """Contender -> what the searches in open loop found."""
+    found = record.of("open", model)
+    return {name: _sustained(found[name]) for name in EVERYBODY if name in found}
+
+
+def _sustained(rounds: list[dict[str, Any]]) -> Sustained:
+    rates = [one["rate"] for one in rounds]
+    return Sustained(
+        rate=median(rates),
+        lowest=min(rates),
+        highest=max(rates),
+        step=rounds[0]["step"],
+        rounds=len(rounds),
+        probes=[probe for one in rounds for probe in one["probes"]],
+        discarded=sum(one["discarded"] for one in rounds),
+        seconds=[one.get("seconds", _EARLIER_S) for one in rounds],
+    )
 
 
 def targets(record: Record) -> list[Target]:
@@ -99,7 +142,7 @@ def _level_with_the_best(record: Record) -> list[Target]:
 
 
 def _capacity(record: Record) -> list[Target]:
-    rates = {name: result["rate"] for name, result in capacities(record, "small").items()}
+    rates = {name: found.rate for name, found in capacities(record, "small").items()}
     name, ours = "small CNN, open-loop capacity", rates.get(who.OURS)
     peers = {peer: rates[peer] for peer in _BEST if rates.get(peer)}
     verdicts = []

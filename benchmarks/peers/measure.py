@@ -46,10 +46,17 @@ def open_load(plan: OpenPlan) -> OpenSummary:
 class Bench:
     """Measures steps against bundles that lie in one folder, each under its model's name."""
 
-    def __init__(self, bundles: Path, preset: Preset, record: Record) -> None:
+    def __init__(
+        self,
+        bundles: Path,
+        preset: Preset,
+        record: Record,
+        generate: Callable[[OpenPlan], OpenSummary] = open_load,
+    ) -> None:
         self._bundles = bundles
         self._preset = preset
         self._record = record
+        self._generate = generate
         self._kinds: dict[str, Callable[[Step], dict[str, Any]]] = {
             "closed": self._closed,
             "open": self._open,
@@ -133,15 +140,18 @@ class Bench:
         peak = max((run["requests_per_s"] for one in rounds[:1] for run in one["runs"].values()), default=0.0)
         if not peak:
             raise BenchmarkError("nothing is known of its closed loop, so there is no place to begin the search")
+        before = self._record.of("open", step.model).get(step.contender)
+        near = before[-1]["rate"] if before else None
         with self._ready(contender, plan) as (server, _):
 
             def attempt(rate: float, seed: int) -> OpenSummary:
-                run = open_load(OpenPlan(replace(plan, port=server.port), rate, seed, BOUND_MS))
+                run = self._generate(OpenPlan(replace(plan, port=server.port), rate, seed, BOUND_MS))
                 what = f"offered, schedule {seed}{' (given up)' if run.given_up else ''}, lag p99 {run.lag_p99_ms:.1f}"
                 _tell(what, rate, run.p50_ms, run.p99_ms, run.first_problem)
                 return run
 
-            return search(attempt, peak, preset.seeds).to_json()
+            found = search(attempt, peak, preset.seeds(step.number), near=near)
+        return found.to_json() | {"seconds": preset.open_seconds}
 
 
 def _tell(what: str, rate: float, p50_ms: float, p99_ms: float, problem: str) -> None:

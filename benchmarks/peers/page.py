@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
-from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, capacities, connections_of, levels, targets
+from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, Sustained, capacities, connections_of, levels, targets
 from benchmarks.peers.measure import OPEN_CONNECTIONS
-from benchmarks.peers.plans import EVERYBODY, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, steps
+from benchmarks.peers.plans import EVERYBODY, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, Preset, steps
 from benchmarks.peers.plots import closed_loop, open_loop
 from benchmarks.peers.record import Record
 
@@ -89,7 +89,7 @@ def _losses(record: Record) -> list[str]:
                 share = ours["requests_per_s"] / peer.get(connections, ours)["requests_per_s"]
                 if name != who.LIMIT and share < 1:
                     lost.append(f"- {model}, {connections_of(connections)}: {share:.1%} of {name}'s requests/s.")
-        rates = {name: result["rate"] for name, result in capacities(record, model).items()}
+        rates = {name: found.rate for name, found in capacities(record, model).items()}
         for name, rate in rates.items():
             if name != who.LIMIT and rate > rates.get(who.OURS, rate):
                 share = rates[who.OURS] / rate
@@ -140,21 +140,41 @@ def _open(record: Record, model: str, folder: Path) -> list[str]:
     if not found:
         return []
     open_loop(model, found, folder / PICTURES / f"{model}-open.png")
-    preset = PRESETS[record.about["preset"]]
     lines = [
+        _open_method(PRESETS[record.about["preset"]], found),
+        "",
+        "| server | requests/s | step | rounds | runs | repeated: the generator lagged |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        runs = f"{one.rounds} | {len(one.probes)} | {one.discarded}"
+        lines.append(f"| {name} | {_range(one)} | {one.step:,.0f} | {runs} |")
+    return [*lines, "", f"![{model}: p99 over the offered rate]({PICTURES}/{model}-open.png)", ""]
+
+
+def _open_method(preset: Preset, found: dict[str, Sustained]) -> str:
+    rounds = max(one.rounds for one in found.values())
+    lengths = sorted({seconds for one in found.values() for seconds in one.seconds})
+    words = [
         f"Open loop: requests arrive at random (Poisson) over {OPEN_CONNECTIONS} connections, whether or not earlier "
         f"ones are answered, and latency counts from the scheduled time. The highest rate with p99 below {BOUND_MS:g} "
-        f"ms and no error in each of {len(preset.seeds)} schedules of {preset.open_seconds:g} s, found by halving, in "
-        f"steps of 1/{STEPS} of the server's closed-loop peak.",
-        "",
-        "| server | requests/s | next rate, which did not hold | runs | repeated: the generator lagged |",
-        "|---|---|---|---|---|",
+        f"ms and no error in each of {preset.schedules} schedules of {' or '.join(f'{one:g}' for one in lengths)} s, "
+        f"in steps of 1/{STEPS} of the server's first closed-loop peak, found by halving."
     ]
-    for name, result in found.items():
-        rate, above = result["rate"], result["rate"] + result["step"]
-        held = f"{rate:,.0f}" if rate else "none"
-        lines.append(f"| {name} | {held} | {above:,.0f} | {len(result['probes'])} | {result['discarded']} |")
-    return [*lines, "", f"![{model}: p99 over the offered rate]({PICTURES}/{model}-open.png)", ""]
+    if rounds > 1:
+        words.append(
+            f"Median of up to {rounds} rounds (lowest to highest), the order of the servers turned round from one to "
+            "the next, every server started anew for each, and each with schedules of its own, the same for all "
+            "servers; from the second on a search begins at what the last one found."
+        )
+        if once := [name for name in found if name in preset.open_once]:
+            words.append(f"One round for who is far from the best: {', '.join(once)}.")
+    return " ".join(words)
+
+
+def _range(one: Sustained) -> str:
+    rate, lowest, highest = (f"{rate:,.0f}" if rate else "none" for rate in (one.rate, one.lowest, one.highest))
+    return f"{rate} ({lowest} to {highest})" if one.rounds > 1 else rate
 
 
 def _workers(record: Record) -> list[str]:

@@ -24,12 +24,13 @@ class Preset:
     """How much is measured.
 
     Attributes:
-        rounds: Each starts every server anew; the order turns round from one to the next.
+        rounds: Each starts every server anew, in closed and in open loop; the order turns round from one to the next.
         seconds: Of one closed-loop run, after ``warm_up_s``.
         connections: Model -> kept-alive connections of the closed loop.
         open_loop: Model -> who is searched for its highest rate in open loop.
+        open_once: Who of them is so far from the best that one round is enough.
         open_seconds: Of one schedule.
-        seeds: One schedule each.
+        schedules: Of one round; each round has others.
         minutes: No step is begun after as many.
     """
 
@@ -38,9 +39,14 @@ class Preset:
     warm_up_s: float
     connections: dict[str, tuple[int, ...]]
     open_loop: dict[str, tuple[str, ...]]
+    open_once: tuple[str, ...]
     open_seconds: float
-    seeds: tuple[int, ...]
+    schedules: int
     minutes: float
+
+    def seeds(self, number: int) -> tuple[int, ...]:
+        """Of the schedules of one round, the first of which is 1: the same for every server."""
+        return tuple(range(self.schedules * (number - 1) + 1, self.schedules * number + 1))
 
 
 _EVERY = (1, 8, 32, 64, 256)
@@ -51,8 +57,9 @@ FULL = Preset(
     warm_up_s=0.3,
     connections={"dnn": _EVERY, "small": _EVERY, "cnn": (1, 32)},
     open_loop={"small": (*(name for name in ALL if name != who.PLAIN), *WIDE), "dnn": _FRONT},
-    open_seconds=4.0,
-    seeds=(1, 2),
+    open_once=(who.STOCK, who.TUNED, who.LITSERVE),
+    open_seconds=3.0,
+    schedules=2,
     minutes=40,
 )
 QUICK = Preset(
@@ -61,8 +68,9 @@ QUICK = Preset(
     warm_up_s=0.3,
     connections={"dnn": (1, 32), "small": (1, 32)},
     open_loop={"small": _FRONT},
+    open_once=(),
     open_seconds=1.5,
-    seeds=(1, 2),
+    schedules=2,
     minutes=8,
 )
 PRESETS = {"full": FULL, "quick": QUICK}
@@ -76,7 +84,7 @@ class Step:
         kind: ``closed``, ``open``, ``formats`` or ``workers``.
         model: Name of the bundle.
         contender: Name in the report.
-        number: Of the round; 1 for what is done once.
+        number: Of the round, from 1.
     """
 
     kind: str
@@ -91,18 +99,22 @@ class Step:
 
 
 def steps(preset: Preset) -> list[Step]:
-    """Everything, in order: one whole round before the search in open loop, which needs to know where to look."""
+    """Everything, in order: in each round the search in open loop, which needs to know where to look, comes last."""
     found = []
     for number in range(1, preset.rounds + 1):
-        found += _round(preset, number)
-        if number == 1:
-            found += [Step("open", model, name, 1) for model, names in preset.open_loop.items() for name in names]
+        for part in (_closed(preset, number), _open(preset, number)):
+            found += part if number % 2 else part[::-1]
     return found
 
 
-def _round(preset: Preset, number: int) -> list[Step]:
+def _open(preset: Preset, number: int) -> list[Step]:
+    pairs = [(model, name) for model, names in preset.open_loop.items() for name in names]
+    return [Step("open", model, name, number) for model, name in pairs if number == 1 or name not in preset.open_once]
+
+
+def _closed(preset: Preset, number: int) -> list[Step]:
     pairs = [(model, name) for model in preset.connections for name in (*ALL, *(WIDE if model in WIDE_MODELS else ()))]
     found = [Step("closed", model, name, number) for model, name in pairs]
     found += [Step("workers", WORKERS_MODEL, name, number) for name in (who.OURS, who.MOSEC)]
     found.append(Step("formats", FORMAT_MODEL, who.OURS, number))
-    return found if number % 2 else found[::-1]
+    return found

@@ -1,11 +1,13 @@
 """Pictures of a record: throughput and latency in closed loop, latency over the offered rate in open loop."""
 
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.peers.capacity import BOUND_MS
 from benchmarks.peers.contenders import LIMIT, OURS, WIDE_SUFFIX
-from benchmarks.peers.figures import Level
+from benchmarks.peers.figures import Level, Sustained
 from benchmarks.peers.plans import ALL, WIDE
 
 
@@ -40,24 +42,23 @@ def closed_loop(model: str, found: dict[str, dict[str, Level]], path: Path) -> N
     _save(figure, axes[1], path)
 
 
-def open_loop(model: str, found: dict[str, dict[str, Any]], path: Path) -> None:
-    """p99 over the offered rate; runs that were given up lie on the upper edge."""
+def open_loop(model: str, found: dict[str, Sustained], path: Path) -> None:
+    """p99 over the offered rate, the median of a rate's runs; those that were given up count as the upper edge."""
     figure, (axis,) = _figure(1)
     top = 10 * BOUND_MS
     for name, result in found.items():
-        worst: dict[float, float] = {}
-        for probe in result["probes"]:
+        runs = defaultdict[float, list[float]](list)
+        for probe in result.probes:
             failed = probe["given_up"] or probe["wrong"] + probe["refused"] + probe["broken"]
-            p99 = top if failed else min(probe["p99_ms"], top)
-            worst[probe["rate"]] = max(worst.get(probe["rate"], 0.0), p99)
-        rates = sorted(worst)
+            runs[probe["rate"]].append(top if failed else min(probe["p99_ms"], top))
+        rates = sorted(runs)
         style = _style(name)
-        axis.plot(rates, [worst[rate] for rate in rates], marker="o", markersize=4, label=name, **style)
+        axis.plot(rates, [median(runs[rate]) for rate in rates], marker="o", markersize=4, label=name, **style)
     axis.axhline(BOUND_MS, color="grey", linewidth=0.8)
     axis.set_yscale("log")
     axis.set_xlim(left=0)
     axis.set_xlabel("offered requests a second (Poisson)")
-    axis.set_ylabel("p99 from the scheduled time, ms")
+    axis.set_ylabel("p99 from the scheduled time, ms (median of a rate's runs)")
     axis.set_title(f"{model}: open loop")
     _save(figure, axis, path)
 

@@ -1,4 +1,4 @@
-"""The comparison with other servers: the search, the order of steps, the record, and the page's verdicts."""
+"""The comparison with other servers: the order of steps, the record, and the page's verdicts."""
 
 import json
 import re
@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import contenders as who
-from benchmarks.peers.capacity import holds, lagged, search
-from benchmarks.peers.figures import levels, targets
+from benchmarks.peers.capacity import STEPS
+from benchmarks.peers.figures import capacities, levels, targets
 from benchmarks.peers.measure import Bench
 from benchmarks.peers.page import publish
 from benchmarks.peers.plans import EVERYBODY, FULL, QUICK, Step, steps
 from benchmarks.peers.record import Record
-from benchmarks.plan import OpenSummary
+from benchmarks.plan import OpenPlan, OpenSummary
 from models.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD = OpenSummary(100, 1, 50, 50, 0, 0, 0, "", False, 1.0, 5.0, 9.0, 0.1, 0.2, 0, 0.1)
 ABOUT: dict[str, Any] = {
     "preset": "quick",
     "started": "2026-01-01 00:00 UTC",
@@ -64,57 +63,22 @@ def record(path: Path, **rates: float) -> Record:
     return Record(path, ABOUT, results)
 
 
-def test_the_search_finds_the_highest_rate_that_holds_with_both_schedules() -> None:
-    tried = []
-
-    def attempt(rate: float, seed: int) -> OpenSummary:
-        tried.append(rate)
-        return replace(GOOD, p99_ms=5.0 if rate <= (640 if seed == 1 else 560) else 50.0)
-
-    found = search(attempt, peak=1000, seeds=(1, 2))
-    assert (found.rate, found.step) == (550, 50)
-    assert len(tried) <= 10
-    assert len(found.probes) == len(tried)
-
-
-@pytest.mark.parametrize(("limit", "rate"), [(0, 0), (1e9, 1100)])
-def test_the_search_ends_where_nothing_or_everything_holds(limit: float, rate: float) -> None:
-    found = search(lambda rate, _: replace(GOOD, p99_ms=5.0 if rate <= limit else 50.0), peak=1000, seeds=(1,))
-    assert found.rate == rate
-
-
-def test_a_failed_run_in_which_the_generator_lagged_is_repeated_twice_at_most() -> None:
-    late = replace(GOOD, p99_ms=50.0, lag_p99_ms=9.0)
-    answers = [late, GOOD]
-    assert search(lambda *_: answers.pop(0) if answers else GOOD, peak=1000, seeds=(1,)).discarded == 1
-    always = search(lambda *_: late, peak=1000, seeds=(1,))
-    assert always.rate == 0
-    assert len(always.probes) == 3 * 5, "five rates, three runs each"
-    assert always.discarded == 2 * 5
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"wrong": 1}, {"refused": 1}, {"broken": 1}, {"given_up": True}, {"p99_ms": 10.0}, {"correct": 49}],
-)
-def test_one_error_or_a_late_percentile_does_not_hold(changes: dict[str, Any]) -> None:
-    assert holds(GOOD)
-    assert not holds(replace(GOOD, **changes))
-
-
-def test_a_run_that_held_needs_no_excuse() -> None:
-    assert not lagged(replace(GOOD, lag_p99_ms=9.0))
-    assert lagged(replace(GOOD, lag_p99_ms=9.0, given_up=True))
-
-
-def test_order_turns_round_and_the_search_comes_after_the_first_round() -> None:
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_order_turns_round_and_the_search_ends_each_round(kind: str) -> None:
     everything = steps(FULL)
-    kinds = [step.kind for step in everything]
-    first_open = kinds.index("open")
-    assert {step.number for step in everything[:first_open]} == {1}
-    one, two = ([s for s in everything if s.number == number and s.kind == "closed"] for number in (1, 2))
-    assert [replace(step, number=1) for step in reversed(two)] == one
+    one, two, three = ([s for s in everything if s.number == number and s.kind == kind] for number in (1, 2, 3))
+    often = [step for step in one if kind == "closed" or step.contender not in FULL.open_once]
+    assert [replace(step, number=1) for step in reversed(two)] == often
+    assert [replace(step, number=1) for step in three] == often
     assert len({step.key for step in everything}) == len(everything)
+    assert [step.number for step in everything] == sorted(step.number for step in everything)
+    for number in (1, 2, 3):
+        kinds = [step.kind for step in everything if step.number == number]
+        assert set(kinds[kinds.index("open") :]) == {"open"}
+
+
+def test_each_round_has_schedules_of_its_own() -> None:
+    assert [FULL.seeds(number) for number in (1, 2, 3)] == [(1, 2), (3, 4), (5, 6)]
 
 
 @pytest.mark.parametrize("preset", [FULL, QUICK])
@@ -152,6 +116,28 @@ def test_figures_are_medians_over_rounds_and_problems_are_summed(tmp_path: Path)
     assert (level["requests_per_s"], level["refused"]) == (120.0, 3)
 
 
+def test_capacity_is_the_median_of_the_rounds_and_their_range_is_told(tmp_path: Path) -> None:
+    found = Record(tmp_path / "r", ABOUT | {"preset": "full"}, {f"closed|small|{who.OURS}|1": closed(c32=2000.0)})
+    for name, rates in (
+        (who.LITSERVE, [100.0]),
+        (who.MOSEC, [1100.0, 0.0, 1000.0]),
+        (who.OURS, [1000.0, 1400.0, 1200.0]),
+    ):
+        for number, rate in enumerate(rates, 1):
+            found.keep(f"open|small|{name}|{number}", capacity(rate) | {"discarded": number, "seconds": 3.0})
+    found.keep(f"open|small|{who.OURS}|4", {"error": "did not start"})
+    one = capacities(found, "small")[who.OURS]
+    assert (one.rate, one.lowest, one.highest, one.discarded, one.rounds) == (1200, 1000, 1400, 6, 3)
+    assert ("small CNN, open-loop capacity", "120.0%") in [(target.name, target.measured) for target in targets(found)]
+    text = publish(found, tmp_path).read_text()
+    assert "| keras-serving | 1,200 (1,000 to 1,400) | 10 | 3 | 3 | 6 |" in text
+    assert "| mosec | 1,000 (none to 1,100) | 10 | 3 | 3 | 6 |" in text
+    assert "| LitServe | 100 | 10 | 1 | 1 | 1 |" in text
+    assert "of 2 schedules of 3 s" in text
+    assert "Median of up to 3 rounds (lowest to highest)" in text
+    assert "One round for who is far from the best: LitServe." in text
+
+
 def test_targets_are_met_or_missed(tmp_path: Path) -> None:
     met = targets(record(tmp_path / "r", stock=40.0))
     assert [target.name for target in met if not target.met] == []
@@ -178,6 +164,9 @@ def test_the_page_tells_targets_losses_and_failures_and_can_be_made_again(tmp_pa
     assert "- dnn, 32 connections: 80.0% of mosec's requests/s." in text
     assert "bare ASGI handler's requests/s" not in text
     assert "| mosec | 1,250; 1.0 / 5.0 | 1,250; 1.0 / 5.0 | 42 | 1.0 | 100 |" in text
+    assert "| keras-serving | 1,000 | 10 | 1 | 1 | 0 |" in text
+    assert "of 2 schedules of 4 s" in text, "as they were before a record told their length"
+    assert "rounds (lowest to highest)" not in text
     assert "| npy | 1 | 3,000 | 1,400 | 1,400 | 1.0 | 5.0 |" in text
     assert '- closed|dnn|LitServe|1: "did not start"' in text
     assert "of the preset's steps: the run was stopped, or its time was over." in text
@@ -213,6 +202,26 @@ def test_a_step_starts_the_server_measures_it_and_keeps_the_figures(tmp_path: Pa
     assert all(one["requests_per_s"] > 0 < one["cpu_us"] and one["wrong"] == 0 for one in level.values())
     assert "closed loop" in found.errors()[f"open|small|{who.TUNED}|1"]
     assert "| bare ASGI handler | " in publish(found, tmp_path).read_text()
+
+
+def test_a_search_begins_where_the_round_before_ended_and_has_schedules_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "small").symlink_to(ROOT / "benchmarks" / "small")
+    found = Record(tmp_path / "peers.json", ABOUT)
+    found.keep(f"closed|small|{who.LIMIT}|1", closed(c1=100.0, c32=1000.0))
+    found.keep(f"closed|small|{who.LIMIT}|2", closed(c1=100.0, c32=1300.0))
+    found.keep(f"open|small|{who.LIMIT}|1", capacity(600.0))
+    asked: list[OpenPlan] = []
+
+    def generate(plan: OpenPlan) -> OpenSummary:
+        asked.append(plan)
+        p99_ms = 5.0 if plan.rate <= 650 else 50.0
+        return OpenSummary(plan.rate, plan.seed, 50, 50, 0, 0, 0, "", False, 1.0, p99_ms, 60.0, 0.1, 0.2, 0, 0.1)
+
+    Bench(tmp_path, FULL, found, generate).do(Step("open", "small", who.LIMIT, 2))
+    result = Record.read(found.path).results[f"open|small|{who.LIMIT}|2"]
+    assert [(plan.rate, plan.seed) for plan in asked] == [(600, 3), (600, 4), (650, 3), (650, 4), (750, 3), (700, 3)]
+    assert (result["rate"], result["step"], result["seconds"]) == (650, 1000 / STEPS, FULL.open_seconds)
+    assert {plan.plan.seconds for plan in asked} == {FULL.open_seconds}
 
 
 @pytest.mark.parametrize("name", who.PEERS)
