@@ -150,7 +150,7 @@ bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (30 minutes; ARGS=--quick 5); report in reports/performance.md
+bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (35 minutes; ARGS=--quick 5); report in reports/performance.md
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 .PHONY: perf-analyzer

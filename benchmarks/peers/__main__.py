@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="about 5 minutes and fewer figures, not about 30")
+    parser.add_argument("--quick", action="store_true", help="about 5 minutes and fewer figures, not about 35")
     parser.add_argument("--record", type=Path, default=Path("reports/peers.json"), help="results [%(default)s]")
     parser.add_argument("--resume", action="store_true", help="go on with the record, with its preset")
     parser.add_argument("--render", action="store_true", help="measure nothing: make the page of the record again")

@@ -150,8 +150,8 @@ class Bench:
                 _tell(what, rate, run.p50_ms, run.p99_ms, run.first_problem)
                 return run
 
-            found = search(attempt, peak, preset.seeds(step.number), near=near)
-        return found.to_json() | {"seconds": preset.open_seconds}
+            capacity = search(attempt, peak, preset.seeds(step.number), near=near)
+        return capacity.to_json() | {"seconds": preset.open_seconds}
 
 
 def _tell(what: str, rate: float, p50_ms: float, p99_ms: float, problem: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
-from statistics import median
+from statistics import median_high
 from typing import Any
 
 from benchmarks.peers.capacity import BOUND_MS
@@ -47,19 +47,19 @@ def open_loop(model: str, found: dict[str, Sustained], path: Path) -> None:
     figure, (axis,) = _figure(1)
     top = 10 * BOUND_MS
     for name, result in found.items():
-        runs = defaultdict[float, list[float]](list)
+        runs = defaultdict[int, list[float]](list)
         for probe in result.probes:
             failed = probe["given_up"] or probe["wrong"] + probe["refused"] + probe["broken"]
-            runs[probe["rate"]].append(top if failed else min(probe["p99_ms"], top))
+            runs[round(probe["rate"])].append(top if failed else min(probe["p99_ms"], top))
         rates = sorted(runs)
         style = _style(name)
-        axis.plot(rates, [median(runs[rate]) for rate in rates], marker="o", markersize=4, label=name, **style)
+        axis.plot(rates, [median_high(runs[rate]) for rate in rates], marker="o", markersize=4, label=name, **style)
     axis.axhline(BOUND_MS, color="grey", linewidth=0.8)
     axis.set_yscale("log")
     axis.set_xlim(left=0)
     axis.set_xlabel("offered requests a second (Poisson)")
-    axis.set_ylabel("p99 from the scheduled time, ms (median of a rate's runs)")
-    axis.set_title(f"{model}: open loop")
+    axis.set_ylabel("p99 from the scheduled time, ms")
+    axis.set_title(f"{model}: open loop, the median run at each rate")
     _save(figure, axis, path)
 
 
