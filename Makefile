@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PEERS := fastapi litserve mosec triton
-# Not compiled: of what TensorFlow installs most is never imported, and what is gets compiled then.
+# Not compiled: of what TensorFlow installs most is never imported, and what is gets compiled then, once for all processes.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-# One thread of OpenMP: those of scikit-learn spin while they wait for each other, ten times what they compute.
 WORKERS ?= auto
+# One thread of OpenMP: those of scikit-learn spin while they wait for each other, ten times what they compute.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock"
 COMPILE := $(LOCK) pyproject.toml
