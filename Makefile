@@ -85,7 +85,7 @@ format: $(VENV)/.test ## Format the code
 
 .venv-docs/.docs: requirements/docs.txt
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 .PHONY: docs
