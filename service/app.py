@@ -75,7 +75,7 @@ class FrontDoorService(Service[Any]):
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
         limits = Limits(settings.receive_s, settings.max_head_bytes)
         make_connections(
-            partial(FastLane, gateway, limits=limits) if settings.fast_lane else partial(GeneralWay, limits)
+            partial(FastLane, gateway.predictions, limits=limits) if settings.fast_lane else partial(GeneralWay, limits)
         )
         return gateway
 

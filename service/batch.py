@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,45 +41,70 @@ class Result:
     batch_rows: int
 
 
+class Waiter(Protocol):
+    """Who waits for a result: a future, or what needs no task of asyncio's to go on. None of these may raise."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Result, /) -> None:
+        """Give it."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Say why there is none."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One request's rows on their way through one or more batches.
 
     Attributes:
         rows: All of them.
-        result: What the request waits for.
+        waiter: Who waits for them.
         submitted: When, `time.perf_counter` seconds.
         deadline: When an answer is of no use any more, likewise.
         trial: Whether somebody only tries the model: nobody looks on.
+        timer: Rings at the deadline.
         taken: How many of the rows are in a batch already, or need not be in one any more.
     """
 
     rows: NDArray[Any]
-    result: asyncio.Future[Result]
+    waiter: Waiter
     submitted: float
     deadline: float | None = None
     trial: bool = False
+    timer: asyncio.TimerHandle | None = None
     taken: int = 0
     outputs: NDArray[np.float32] | None = None
     finished: int = 0
     queue_s: float = 0.0
     infer_s: float = 0.0
 
-    def add(self, piece: "Piece", seconds: float, batch_rows: int) -> None:
+    def add(self, piece: "Piece", seconds: float, batch_rows: int) -> Result | None:
         """Take in the outputs of one batch; the last one makes the result."""
         assert piece.outputs is not None  # noqa: S101 - a piece has outputs or an error
         count = len(piece.rows)
         if count == len(self.rows):
-            self.result.set_result(Result(piece.outputs, self.queue_s, seconds, batch_rows))
-            return
+            return Result(piece.outputs, self.queue_s, seconds, batch_rows)
         if self.outputs is None:
             self.outputs = np.empty((len(self.rows), *piece.outputs.shape[1:]), piece.outputs.dtype)
         # By place: of two batches in flight the second may end first.
         self.outputs[piece.start : piece.start + count] = piece.outputs
         self.finished += count
         self.infer_s += seconds
-        if self.finished == len(self.rows):
-            self.result.set_result(Result(self.outputs, self.queue_s, self.infer_s, batch_rows))
+        return Result(self.outputs, self.queue_s, self.infer_s, batch_rows) if self.finished == len(self.rows) else None
+
+    def answer(self, result: Result) -> None:
+        """Give the result to who waits for it."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.waiter.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Tell who waits that there is no result."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.waiter.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)

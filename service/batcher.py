@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models.engines import Engine
-from service.batch import Job, Piece, Result, Taps, blame, run
+from service.batch import Job, Piece, Result, Taps, Waiter, blame, run
 from service.errors import DeadlineError, QueueFullError
 from service.pace import Pace
 from service.turns import Turns
@@ -119,26 +119,42 @@ class Batcher:
             QueueFullError: The rows do not fit into the queue, or would wait for too long.
             EngineError: The engine fails on these very rows, or answers with a number that is not finite.
         """
+        waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        job = self.enqueue(rows, waiter, deadline, trial=trial)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.withdraw(job)
+            raise
+
+    def enqueue(self, rows: NDArray[Any], waiter: Waiter, deadline: float | None = None, *, trial: bool = False) -> Job:
+        """The same for who waits otherwise: `waiter` gets the outputs, or what went wrong later.
+
+        Raises:
+            DeadlineError: It has passed.
+            QueueFullError: The rows do not fit into the queue, or would wait for too long.
+        """
         count = len(rows)
         # Its own time does not count: any request that is allowed fits into an empty queue.
         if self.queued_rows + count > self._max_queue_rows or self._ahead_rows > self._max_ahead_rows:
             raise QueueFullError(self._name, self.retry_after)
         loop = asyncio.get_running_loop()
-        job = Job(rows, loop.create_future(), perf_counter(), deadline, trial)
+        job = Job(rows, waiter, perf_counter(), deadline, trial)
         if deadline is not None:
             if deadline <= job.submitted:
                 raise DeadlineError
-            timer = loop.call_later(deadline - job.submitted, self._expire, job)
-            job.result.add_done_callback(lambda _: timer.cancel())
+            job.timer = loop.call_later(deadline - job.submitted, self._expire, job)
         self._jobs.append(job)
         self.queued_rows += count
         self._ahead_rows += min(count, self._max_batch_rows)
         self._schedule(loop)
-        try:
-            return await job.result
-        except asyncio.CancelledError:
-            self._forget(job)
-            raise
+        return job
+
+    def withdraw(self, job: Job) -> None:
+        """Let no more rows of ``job`` be computed, since nobody waits for them; it goes when its turn comes."""
+        if job.timer is not None:
+            job.timer.cancel()
+        self._forget(job)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled and self._jobs and self._running < self._engine.in_flight:
@@ -146,12 +162,11 @@ class Batcher:
             self._turns.wait(loop, self._dispatch)
 
     def _expire(self, job: Job) -> None:
-        if not job.result.done():
-            job.result.set_exception(DeadlineError())
+        if not job.waiter.done():
             self._forget(job)
+            job.fail(DeadlineError())
 
     def _forget(self, job: Job) -> None:
-        """Let no more rows of ``job`` be computed; it goes when its turn comes."""
         left = len(job.rows) - job.taken
         job.taken = len(job.rows)
         self.queued_rows -= left
@@ -236,25 +251,28 @@ class Batcher:
 
     def _finish(self, pieces: list[Piece], seconds: float) -> None:
         """Hand out what was computed."""
+        now = perf_counter()
         batch_rows = sum(len(piece.rows) for piece in pieces)
         failed = False
         for piece in pieces:
             job = piece.job
             if piece.error is not None:
                 failed = True
-            if job.result.done():
+            if job.waiter.done():
                 continue
             error: Exception | None = piece.error
             if error is None:
                 try:
-                    job.add(piece, seconds, batch_rows)
+                    result = job.add(piece, seconds, batch_rows)
                 except Exception as unforeseen:
                     # Such as memory that runs out: everybody gets an answer.
                     error = unforeseen
+                else:
+                    if result is not None:
+                        job.answer(result)
             if error is not None:
-                job.result.set_exception(error)
                 self._forget(job)
-        now = perf_counter()
+                job.fail(error)
         if not failed:
             # Of rows that wait the next batch ends as long after this one: what the loop and other models do between
             # two batches counts, and so do turns with Python's lock.

@@ -62,6 +62,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = 0
         self._unread_task: asyncio.TimerHandle | None = None
         self._stopping = self._complete = self._head_complete = False
+        # Whether the parser is at the end of a request, and not within one.
+        self.between = True
         self._overhead = 0
         self._running: RequestResponseCycle | None = None
         # Whether its client is to come again on another connection, which another worker takes.
@@ -161,7 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def begun(self) -> None:
         """The parser is at a request's first byte."""
-        self._complete = self._head_complete = False
+        self._complete = self._head_complete = self.between = False
 
     def head_completed(self) -> None:
         """The parser is behind a request's headers.
@@ -184,7 +186,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def completed(self) -> None:
         """The parser is behind a request's last byte."""
-        self._complete, self._head_complete = True, False
+        self._complete = self.between = True
+        self._head_complete = False
         self._missing_since = self._overhead = 0
 
     def _begin_missing(self) -> None:

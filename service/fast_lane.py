@@ -2,7 +2,8 @@
 
 uvicorn makes an ASGI scope, a request cycle, an event and a timer for each request, and checks and writes its answer in
 two parts (``python -m benchmarks.profile_path`` measures both ways). A small POST to a prediction's path needs none of
-that: it is answered by `Gateway.reply` from the body as it came. Everything else (larger bodies, other paths and
+that: it is answered by `Predictions.answer` from the body as it came, and a head that came before is not parsed again.
+Everything else (larger bodies, other paths and
 methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0, a deadline and a body that did not come along) goes
 uvicorn's way, on the same connection.
 The parser is the same (llhttp), so both understand every request alike.
@@ -10,6 +11,7 @@ The parser is the same (llhttp), so both understand every request alike.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -17,7 +19,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.bounded import DEFAULT, BoundedProtocol, Limits
 from service.deadlines import TIMEOUT_HEADER
-from service.gateway import Gateway, Request
+from service.head import Head
+from service.predictions import Predictions, Request
 from service.protocols import native
 from service.protocols.base import HttpProtocol, Response
 
@@ -29,12 +32,16 @@ _UNUSUAL: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _CLOSE: Final = (b"connection", b"close")
 
 
+def _nothing() -> None:
+    """Nobody need be told."""
+
+
 class _Exchange:
     """One request on the fast lane, with the members that `HttpToolsProtocol` looks at in its own request cycles."""
 
     __slots__ = ("chunks", "disconnected", "keep_alive", "on_leave", "response_complete")
 
-    def __init__(self, on_leave: Callable[[], object]) -> None:
+    def __init__(self, on_leave: Callable[[], object] = _nothing) -> None:
         self.chunks: list[bytes] = []
         self.disconnected = False
         self.response_complete = False
@@ -56,14 +63,14 @@ class FastLane(BoundedProtocol):
     """One connection.
 
     Args:
-        gateway: Answers predictions.
+        predictions: Answers.
         limits: What a client may take.
         arguments: As `HttpToolsProtocol` takes them.
     """
 
-    def __init__(self, gateway: Gateway, /, limits: Limits = DEFAULT, **arguments: Any) -> None:
+    def __init__(self, predictions: Predictions, /, limits: Limits = DEFAULT, **arguments: Any) -> None:
         super().__init__(limits, **arguments)
-        self._gateway = gateway
+        self._predictions = predictions
         # The request that the parser is in, where it is on the fast lane, and how it is to be answered.
         self._exchange: _Exchange | None = None
         self._protocol: HttpProtocol = native
@@ -71,12 +78,34 @@ class FastLane(BoundedProtocol):
         self._unusual = False
         self._idle_since = 0.0
         self._started = 0.0
+        # Of the last request on the fast lane, and how many have begun in what is being parsed.
+        self._head: Head | None = None
+        self._begun = 0
+
+    def data_received(self, data: bytes) -> None:
+        """What came in; the parser sees it, unless it is a whole request with a head that it has seen before."""
+        if not self.between or self.busy or self.pipeline or self.transport.is_closing():
+            super().data_received(data)
+            return
+        known = self._predictions.heads.find(data)
+        if known is not None:
+            head, body = known
+            self._unset_keepalive_if_required()
+            self._missing_since = 0.0
+            exchange = self.cycle = _Exchange()  # type: ignore[assignment]
+            self._answer(exchange, Request(head, body, started=perf_counter()))
+            return
+        self._head, self._begun = None, 0
+        super().data_received(data)
+        if self._head is not None and self._begun == 1 and self.between:
+            self._predictions.heads.keep(data, self._head)
 
     # The parser's callbacks, in their order.
 
     def on_message_begin(self) -> None:
         """A request begins; its scope is made where uvicorn's way turns out to be its own."""
         self.begun()
+        self._begun += 1
         self._started = perf_counter()
         self.url = b""
         self.headers = []
@@ -100,7 +129,7 @@ class FastLane(BoundedProtocol):
         protocol = self._fast()
         if protocol is not None:
             self._protocol = protocol
-            self._exchange = self.cycle = _Exchange(self._gateway.client_left)  # type: ignore[assignment]
+            self._exchange = self.cycle = _Exchange(self._predictions.client_left)  # type: ignore[assignment]
             return
         self._go_uvicorns_way()
 
@@ -126,7 +155,7 @@ class FastLane(BoundedProtocol):
         ):
             return None
         path = self.url.partition(b"?")[0]
-        return None if b"%" in path else self._gateway.protocol_of(path.decode("ascii"))
+        return None if b"%" in path else self._predictions.protocol_of(path.decode("ascii"))
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -150,10 +179,8 @@ class FastLane(BoundedProtocol):
         chunks = exchange.chunks
         path, _, query = self.url.partition(b"?")
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        request = Request("POST", path.decode("ascii"), query, self.headers, body, started=self._started)
-        task = self.loop.create_task(self._answer(exchange, self._protocol, request))
-        # Nobody is there to read an answer any more: what is still queued is not computed.
-        exchange.on_leave = task.cancel
+        self._head = Head(self._protocol, "POST", path.decode("ascii"), query, self.headers)
+        self._answer(exchange, Request(self._head, body, started=self._started))
 
     def rest_is_missing(self) -> None:
         """A body that did not come along is waited for until the request's deadline, and not as long as it takes."""
@@ -164,24 +191,39 @@ class FastLane(BoundedProtocol):
             for chunk in exchange.chunks:
                 super().on_body(chunk)
 
-    async def _answer(self, exchange: _Exchange, protocol: HttpProtocol, request: Request) -> None:
+    def _answer(self, exchange: _Exchange, request: Request) -> None:
+        # When nobody is there to read an answer any more, what is still queued is not computed.
+        on_leave = self._predictions.answer(request, partial(self._give, exchange))
+        if not exchange.response_complete:
+            exchange.on_leave = on_leave
+
+    def _give(self, exchange: _Exchange, response: Response | None) -> None:
+        """Write an answer, or end a connection that gets none."""
+        if self.flow.write_paused and not self.transport.is_closing():
+            # A client that sends and does not read: no more of its requests until it does.
+            exchange.on_leave = self.loop.create_task(self._give_later(exchange, response)).cancel
+            return
+        exchange.response_complete = True
+        # It leads back here: what goes in circles waits for the garbage collector, which stops everything to look.
+        exchange.on_leave = _nothing
+        if self.transport.is_closing():
+            return
         try:
-            response = await self._gateway.reply(protocol, request)
-            if self.flow.write_paused:
-                # A client that sends and does not read: no more of its requests until it does.
-                await self.flow.drain()
-            if response is None or self.transport.is_closing():
-                return
-            self.transport.write(self._message(exchange, response))
+            if response is None:
+                exchange.keep_alive = False
+            else:
+                self.transport.write(self._message(exchange, response))
         except Exception:
-            logger.exception("no answer to a request to %s", request.path[:80])
+            logger.exception("an answer cannot be written")
             exchange.keep_alive = False
-        finally:
-            exchange.response_complete = True
         if exchange.keep_alive:
             self.on_response_complete()
         else:
             self._close()
+
+    async def _give_later(self, exchange: _Exchange, response: Response | None) -> None:
+        await self.flow.drain()
+        self._give(exchange, response)
 
     def _message(self, exchange: _Exchange, response: Response) -> bytes:
         """The response as it goes out; ends the connection's life where a header says so."""

@@ -13,7 +13,7 @@ from models.errors import DecodeError, ServingError
 from service.access import api_keys
 from service.details import DETAILS_HEADER, details
 from service.errors import DeadlineError, TooLargeError, detail_of
-from service.inference import admit, infer
+from service.inference import admit_when_ready, infer
 from service.openinference_documents import (
     config_document,
     index_documents,
@@ -109,7 +109,7 @@ class Calls:
             if message.id:
                 question.request_id = self._ids.choose(message.id, question.request_id)
             pin = _pin(message.model_version)
-            served = await admit(runtime, name, pin)
+            served = await admit_when_ready(runtime, name, pin)
             return await infer(runtime, name, pin, question)
         except asyncio.CancelledError:
             if question.deadline is not None and perf_counter() >= question.deadline - _CLOCKS_S:

@@ -117,6 +117,16 @@ class Decoded:
         if self.pictures is not None:
             self._fill(decode_pictures(self.pictures.task, self.pictures.look()))
 
+    def develop_if_small(self) -> bool:
+        """Make rows of pictures that take no time; whether the rows are there.
+
+        Raises:
+            ServingError: As `Pictures.look` and `decode_pictures`.
+        """
+        if self.pictures is not None and self.pictures.is_small():
+            self.develop_at_once()
+        return self.pictures is None
+
     async def develop(self, question: Question) -> None:
         """Make rows of the pictures, beside the event loop when that may take long, and until the sender leaves.
 
@@ -124,10 +134,7 @@ class Decoded:
             ServingError: As `Pictures.look` and `decode_pictures`.
             ClientDisconnectError: The sender left.
         """
-        if self.pictures is None:
-            return
-        if self.pictures.is_small():
-            self.develop_at_once()
+        if self.develop_if_small() or self.pictures is None:
             return
         if question.darkroom is None:
             raise RuntimeError("A question with pictures needs the worker's darkroom.")
@@ -211,6 +218,13 @@ class WireProtocol(Protocol):
 
 class HttpProtocol(WireProtocol, Protocol):
     """A wire format of predictions over HTTP."""
+
+    def decode_at_once(self, manifest: Manifest, question: Question, settings: Settings) -> Decoded | None:
+        """The same as `decode` where that takes less than beginning a thread, else None.
+
+        Raises:
+            ServingError: As `decode`.
+        """
 
     def matches(self, path: str) -> bool:
         """Whether ``path`` is that of a prediction in this format."""

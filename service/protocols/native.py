@@ -36,6 +36,16 @@ def media_types(task: Task) -> tuple[str, ...]:
     return (JSON, NPY, *PICTURES, FORM) if isinstance(task, ImageClassification) else (JSON, NPY)
 
 
+def decode_at_once(manifest: Manifest, question: Question, settings: Settings) -> Decoded | None:
+    """`decode` where that takes less than beginning a thread, else None.
+
+    Raises:
+        ServingError: As `decode_body` and `parameters_of`.
+    """
+    decoded = _decode_small(manifest.task, question, settings)
+    return decoded if decoded is not None and decoded.develop_if_small() else None
+
+
 async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
     """`decode_body`, beside the event loop when that may take long; `Decoded.wanted` is the number of classes.
 
@@ -43,15 +53,25 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         ServingError: As `decode_body` and `parameters_of`.
     """
     task, content_type, body = manifest.task, question.content_type, question.body
-    top_k, trial = parameters_of(question.parameters, task) if question.parameters else (None, False)
-    media_type = media_type_of(content_type)
-    if len(body) <= _INLINE_BYTES or media_type in PICTURES:
-        decoded = decode_body(task, content_type, body, settings)
-    elif media_type == JSON:
-        decoded = await beside(question, decode_body, task, content_type, body, settings)
-    else:
-        decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
+    decoded = _decode_small(task, question, settings)
+    if decoded is None:
+        top_k, trial = parameters_of(question.parameters, task)
+        if media_type_of(content_type) == JSON:
+            decoded = await beside(question, decode_body, task, content_type, body, settings)
+        else:
+            decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
+        decoded.wanted, decoded.trial = top_k, trial
     await decoded.develop(question)
+    return decoded
+
+
+def _decode_small(task: Task, question: Question, settings: Settings) -> Decoded | None:
+    """`decode_body` of what does not take long, but for pictures that are still to be developed; else None."""
+    content_type, body = question.content_type, question.body
+    if len(body) > _INLINE_BYTES and media_type_of(content_type) not in PICTURES:
+        return None
+    top_k, trial = parameters_of(question.parameters, task) if question.parameters else (None, False)
+    decoded = decode_body(task, content_type, body, settings)
     decoded.wanted, decoded.trial = top_k, trial
     return decoded
 

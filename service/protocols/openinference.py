@@ -77,6 +77,22 @@ def address(path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:
     return name, Pin.named(pinned[1]), ()
 
 
+def decode_at_once(manifest: Manifest, question: Question, settings: Settings) -> Decoded | None:
+    """`decode` where that takes less than beginning a thread, else None.
+
+    Raises:
+        ServingError: As `decode`.
+    """
+    json_bytes = _json_bytes(question.headers)
+    if not _is_small(question.body, json_bytes):
+        return None
+    request = read(manifest.task, question.body, json_bytes, settings.max_request_rows)
+    _take_in(request, manifest.task, question)
+    decoded = rows_of(manifest.task, request.tensors, settings)
+    decoded.wanted = request
+    return decoded if decoded.develop_if_small() else None
+
+
 async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
     """Rows from a request, beside the event loop when that may take long; `Decoded.wanted` is what its answer is to be.
 
@@ -90,6 +106,20 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     small = _is_small(body, json_bytes)
     reading = (task, body, json_bytes, settings.max_request_rows)
     request = read(*reading) if small else await beside(question, read, *reading)
+    _take_in(request, task, question)
+    found = (task, request.tensors, settings)
+    decoded = rows_of(*found) if small else await asyncio.to_thread(rows_of, *found)
+    decoded.wanted = request
+    await decoded.develop(question)
+    return decoded
+
+
+def _take_in(request: Request, task: Task, question: Question) -> None:
+    """What a request says besides its rows.
+
+    Raises:
+        InputError: It wants an output that does not exist.
+    """
     if request.id is not None and _ID.fullmatch(request.id):
         question.request_id = request.id
     if request.timeout_s:
@@ -97,11 +127,6 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         question.deadline = late if question.deadline is None else min(late, question.deadline)
     if request.wanted:
         check_wanted(task, request.wanted)
-    found = (task, request.tensors, settings)
-    decoded = rows_of(*found) if small else await asyncio.to_thread(rows_of, *found)
-    await decoded.develop(question)
-    decoded.wanted = request
-    return decoded
 
 
 def _is_small(body: bytes, json_bytes: int | None) -> bool:

@@ -56,6 +56,18 @@ def address(path: str, query: bytes) -> tuple[str, Pin | None, Parameters]:
     return name, Pin(**{pinned[0][:-1]: pinned[1]}), ()
 
 
+def decode_at_once(manifest: Manifest, question: Question, settings: Settings) -> Decoded | None:
+    """`decode` where that takes less than beginning a thread, else None.
+
+    Raises:
+        ServingError: As `decode_body`.
+    """
+    if len(question.body) > _INLINE_BYTES:
+        return None
+    decoded = decode_body(manifest.task, question.body, settings)
+    return decoded if decoded.develop_if_small() else None
+
+
 async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
     """Rows from a request, beside the event loop when that may take long; `Decoded.wanted` is whether it has columns.
 

@@ -91,7 +91,7 @@ def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_lane_unless_i
     for switch in ("false", "true"):
         monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", {"auto": "uvicorn.protocols.http.auto:AutoHTTPProtocol"})
         monkeypatch.setenv("SERVING_FAST_LANE", switch)
-        gateway = KerasServing.to_asgi(is_main=True)
+        gateway: Any = KerasServing.to_asgi(is_main=True)
         # As BentoML's worker makes it: with the application, and with no protocol named.
         config = uvicorn.Config(app=gateway)
         config.load()
@@ -99,7 +99,7 @@ def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_lane_unless_i
         if switch == "false":
             assert (chosen.func, chosen.args) == (GeneralWay, (Limits(30, 2048),))
         else:
-            assert (chosen.func, chosen.args) == (FastLane, (gateway,))
+            assert (chosen.func, chosen.args) == (FastLane, (gateway.predictions,))
             assert chosen.keywords == {"limits": Limits(30, 2048)}
 
 

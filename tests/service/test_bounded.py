@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from service.bounded import GeneralWay, Limits
 from service.fast_lane import FastLane
-from service.gateway import Gateway, Request
+from service.predictions import Predictions, Request
 from service.protocols.base import Response
 from tests.service.conftest import until
 from tests.service.test_fast_lane import FakeGateway, post, serving
@@ -252,8 +252,8 @@ def answering(transport: Unread, limits: Limits, *, lane: bool = False) -> Gener
         "server_state": ServerState(),
         "app_state": {},
     }
-    gateway = cast(Gateway, FakeGateway())
-    protocol = FastLane(gateway, limits, **told) if lane else GeneralWay(limits, **told)
+    predictions = cast(Predictions, FakeGateway())
+    protocol = FastLane(predictions, limits, **told) if lane else GeneralWay(limits, **told)
     protocol.connection_made(transport)
     return protocol
 

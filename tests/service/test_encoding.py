@@ -12,8 +12,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import gateway
 from service.gateway import Gateway
+from service.head import Head
+from service.predictions import Predictions
+from service.predictions import Request as PredictionRequest
 from service.protocols import native
 from service.protocols.base import Decoded, HttpProtocol
 from service.routes import build_routes
@@ -93,11 +95,11 @@ async def test_of_many_compressed_bodies_few_are_inflated_at_once(runtime: Runti
         return await native.decode(*arguments)
 
     protocol = cast(HttpProtocol, SimpleNamespace(**vars(native) | {"decode": decode}))
-    door = Gateway(runtime, build_routes(runtime), echo)
+    predictions = Predictions(runtime)
     headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
     body = gzip.compress(json.dumps(BODIES["/predict/cars"]).encode())
-    request = gateway.Request("POST", "/predict/cars", b"", headers, body)
-    replies = await asyncio.gather(*(door.reply(protocol, request) for _ in range(100)))
+    request = PredictionRequest(Head(protocol, "POST", "/predict/cars", b"", headers), body)
+    replies = await asyncio.gather(*(predictions.reply(request) for _ in range(100)))
     assert {reply[0] for reply in replies if reply is not None} == {200}
     assert 1 < at_once.most <= 8
 

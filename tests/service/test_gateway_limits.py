@@ -1,17 +1,21 @@
 """How large a body and how many rows may be, on every route."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse
 
-from service.gateway import Gateway, Request
+from service.gateway import Gateway
+from service.head import Head
+from service.predictions import Predictions, Request
 from service.protocols import native
+from service.protocols.base import Response
 from service.routes import build_routes
 from service.settings import Settings
 from tests.service.asgi import Client
-from tests.service.conftest import StartRuntime, bentoml_stub, client_of
+from tests.service.conftest import StartRuntime, client_of
 from tests.service.test_gateway import CAR, JSON, body_of, check_problem, predict
 
 
@@ -56,11 +60,14 @@ async def test_the_limit_holds_for_a_body_that_has_come_in_already_too(
     start_runtime: StartRuntime, settings: Settings, over: int
 ) -> None:
     runtime = await start_runtime(settings.model_copy(update={"max_body_bytes": 1024}))
-    gateway = Gateway(runtime, build_routes(runtime), bentoml_stub)
-    request = Request("POST", "/predict/cars", b"", [(b"content-type", b"application/json")], padded(1024 + over))
-    response = await gateway.reply(native, request)
-    assert response is not None
-    assert (response[0], (b"connection", b"close") in response[1]) == ((413, True) if over else (200, False))
+    head = Head(native, "POST", "/predict/cars", b"", [(b"content-type", b"application/json")])
+    request = Request(head, padded(1024 + over))
+    given: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+    predictions = Predictions(runtime)
+    predictions.answer(request, given.set_result)
+    for response in (await predictions.reply(request), await given):
+        assert response is not None
+        assert (response[0], (b"connection", b"close") in response[1]) == ((413, True) if over else (200, False))
 
 
 @pytest.mark.parametrize("over", [0, 1])
