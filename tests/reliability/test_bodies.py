@@ -65,7 +65,7 @@ def ask(server: Server, path: str, body: bytes, content_type: str = JSON) -> Rep
 
 
 @pytest.mark.reliability(14, "a body one byte above the limit is 413, however its length is told, and memory is flat")
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_byte_more_than_the_limit_is_413_however_its_length_is_told(
     server: Server, figure: Figure, rounds: int
 ) -> None:
@@ -101,7 +101,8 @@ def test_a_byte_more_than_the_limit_is_413_however_its_length_is_told(
         f"{grown:+.1f} MiB afterwards"
     )
     assert most < 6 * LIMIT / MIB
-    assert grown < LIMIT / MIB
+    # The last body may still lie there, or have lain there before: were one to stay each round, there would be four more.
+    assert grown < 2 * LIMIT / MIB
 
 
 @pytest.mark.reliability(15, "a million one-byte chunks are one body, and hold nobody up")
