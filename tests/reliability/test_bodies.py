@@ -101,7 +101,7 @@ def test_a_byte_more_than_the_limit_is_413_however_its_length_is_told(
         f"{grown:+.1f} MiB afterwards"
     )
     assert most < 6 * LIMIT / MIB
-    # The last body may still lie there, or have lain there before: were one to stay each round, there would be four more.
+    # The last body may still lie there, or have lain there before: four would, if one stayed each round.
     assert grown < 2 * LIMIT / MIB
 
 
