@@ -91,7 +91,8 @@ class FastLane(BoundedProtocol):
         if known is not None:
             head, body = known
             self._unset_keepalive_if_required()
-            self._missing_since = 0.0
+            # Line ends may have come before it.
+            self._missing_since = self._overhead = 0
             exchange = self.cycle = _Exchange()  # type: ignore[assignment]
             self._answer(exchange, Request(head, body, started=perf_counter()))
             return

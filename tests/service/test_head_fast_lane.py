@@ -1,0 +1,299 @@
+"""A known head on the fast lane: whatever comes in whichever pieces, it gets the bytes that the parser's way gives."""
+
+import asyncio
+from random import Random
+from typing import Any, cast
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from service.bounded import DEFAULT, BoundedProtocol, GeneralWay, Limits
+from service.fast_lane import FastLane
+from service.head import Head, KnownHeads
+from service.predictions import Predictions, Request
+from service.protocols.base import Response
+from tests.service.conftest import until
+from tests.service.test_fast_lane import BROKEN, CHUNKED, FakeGateway, echo, post
+
+
+class Wire(asyncio.Transport):
+    """A connection to a client that reads everything; `written` is what it got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closing
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    pause_reading = resume_reading = abort = lambda self: None
+
+
+class Counted(KnownHeads):
+    """Counts how often one was known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = 0
+
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        found = super().find(data)
+        self.found += found is not None
+        return found
+
+
+def connect(gateway: FakeGateway, *, lane: bool = True, limits: Limits = DEFAULT) -> tuple[BoundedProtocol, Wire]:
+    """A connection, and what stands for its socket: what is fed to it comes in exactly these pieces."""
+    config = Config(cast(Any, gateway), log_config=None, timeout_keep_alive=60)
+    told: dict[str, Any] = {"config": config, "server_state": ServerState(), "app_state": {}}
+    connection = FastLane(cast(Predictions, gateway), limits, **told) if lane else GeneralWay(limits, **told)
+    wire = Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+async def settled(connection: BoundedProtocol) -> None:
+    """Wait for the answers; what is broken closes after them."""
+    while not connection.transport.is_closing() and (connection.busy or connection.pipeline):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def feed(connection: BoundedProtocol, *pieces: bytes, waits: bool = True) -> None:
+    """One piece after the other, as long as the connection is open; maybe each after the answers to those before."""
+    for piece in pieces:
+        if connection.transport.is_closing():
+            break
+        if piece:
+            connection.data_received(piece)
+        if waits and connection.between:
+            await settled(connection)
+    await settled(connection)
+
+
+async def answered(*pieces: bytes, gateway: FakeGateway, lane: bool, waits: bool = True) -> bytes:
+    connection, wire = connect(gateway, lane=lane)
+    await feed(connection, *pieces, waits=waits)
+    connection.connection_lost(None)
+    return wire.written
+
+
+def knowing(*requests: bytes) -> FakeGateway:
+    """A gateway that has seen these, and knows their heads."""
+    gateway = FakeGateway(at_once=True, heads=Counted())
+    connection, _ = connect(gateway)
+    for request in requests:
+        connection.data_received(request)
+        assert gateway.heads.find(request) is not None
+    gateway.taken.clear()
+    connection.connection_lost(None)
+    return gateway
+
+
+SMALL = post(b"[1]")
+NESTED = post(SMALL, b"/predict/cars", b"X: 1")
+LIKE = [
+    SMALL,
+    SMALL,
+    post(b"[2]"),
+    post(b"[1,2]"),
+    post(b"[1]", b"/predict/carz"),
+    post(b"[1]", b"/predict/cars?top_k=1"),
+    post(b"[1]", b"/predict/cars?top_k=2"),
+    post(b"[1]", b"/predict/cars", b"X: 1"),
+    post(b"[1]", b"/predict/cars", b"X: 2"),
+    post(b"[1]", b"/predict/cars", b"X-Request-Id: 1"),
+    post(b"a\r\n\r\nb"),
+    NESTED,
+    b"\r\n" + SMALL,
+    SMALL + b"\r\n",
+    CHUNKED,
+    CHUNKED.replace(b"3\r\n[7]", b"%x\r\n%b" % (len(SMALL), SMALL)),
+    post(b"7" * 70_000),
+    b"GET /predict/cars HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+def places(request: bytes, start: int) -> list[int]:
+    """Where a cut is likely to do harm: about the ends of heads, and of requests."""
+    ends = [i + 4 for i in range(len(request)) if request.startswith(b"\r\n\r\n", i)] if len(request) < 1000 else []
+    return [start + i + j for i in (0, *ends, len(request)) for j in (-1, 0, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_any_requests_in_any_pieces_get_the_bytes_that_the_parsers_way_gives(at_once: bool) -> None:
+    random = Random(1)
+    gateway = FakeGateway(at_once=at_once, heads=Counted())
+    for _ in range(200):
+        chosen = random.choices(LIKE, k=random.randint(1, 5))
+        if not at_once and random.random() < 0.2:
+            # With answers at once those before it are out already: then it gets one too.
+            chosen.append(random.choice([*BROKEN.values()]))
+        whole, likely, cuts = b"", [0], []
+        apart = random.random() < 0.5
+        for request in chosen:
+            cuts += [len(whole)] * apart
+            likely += places(request, len(whole))
+            whole += request
+        cuts += random.choices(likely, k=random.randint(0, 4)) + [random.randint(0, len(whole))] * (not apart)
+        cuts = sorted(min(max(cut, 0), len(whole)) for cut in cuts)
+        pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        waits = random.random() < 0.7
+        expected = await answered(*pieces, gateway=FakeGateway(), lane=False, waits=waits)
+        assert await answered(*pieces, gateway=gateway, lane=True, waits=waits) == expected, pieces
+    assert cast(Counted, gateway.heads).found > 50
+
+
+def bodies(gateway: FakeGateway) -> list[bytes]:
+    return [request.body for request in gateway.taken]
+
+
+async def test_a_known_head_needs_no_parser_and_says_the_same() -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway)
+    connection.parser = cast(Any, None)
+    connection.data_received(post(b"[9]"))
+    assert bodies(gateway) == [b"[9]"]
+    assert wire.written == await answered(post(b"[9]"), gateway=FakeGateway(), lane=False)
+
+
+@pytest.mark.parametrize("cut", range(1, len(SMALL)))
+async def test_a_known_head_in_pieces_is_read_as_ever(cut: int) -> None:
+    gateway = knowing(SMALL)
+    expected = await answered(SMALL, SMALL, gateway=FakeGateway(), lane=False)
+    assert await answered(SMALL[:cut], SMALL[cut:], SMALL, gateway=gateway, lane=True) == expected
+    assert bodies(gateway) == [b"[1]", b"[1]"]
+
+
+async def test_a_body_that_is_a_request_with_a_known_head_is_a_body() -> None:
+    gateway = knowing(SMALL)
+    for outer in (NESTED, post(b"7" * 70_000 + SMALL)):
+        head = outer.index(SMALL)
+        expected = await answered(outer, gateway=FakeGateway(), lane=False)
+        assert await answered(outer[:head], outer[head:], gateway=gateway, lane=True) == expected
+    assert bodies(gateway) == [SMALL]
+
+
+async def test_known_heads_in_one_piece_are_pipelined_as_ever() -> None:
+    gateway = knowing(SMALL)
+    expected = await answered(SMALL * 3, gateway=FakeGateway(), lane=False)
+    assert await answered(SMALL * 3, gateway=gateway, lane=True) == expected
+    assert cast(Counted, gateway.heads).found == 1, "of the only look, at the one that was learned"
+
+
+async def test_a_known_head_while_an_answer_is_under_way_waits_for_it() -> None:
+    go = {b"1": asyncio.Event(), b"2": asyncio.Event()}
+
+    async def late(request: Request) -> Response:
+        which = dict(request.head.headers)[b"x"]
+        await go[which].wait()
+        return 200, [(b"content-length", b"1")], which
+
+    first, second = (post(b"[1]", b"/predict/cars", b"X: %d" % i) for i in (1, 2))
+    gateway = FakeGateway(late, heads=knowing(first, second).heads)
+    connection, wire = connect(gateway)
+    connection.data_received(first)
+    connection.data_received(second)
+    go[b"2"].set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert wire.written == b""
+    go[b"1"].set()
+    await until(lambda: wire.written.count(b"HTTP/1.1 200 ") == 2)
+    assert wire.written.index(b"\r\n\r\n1") < wire.written.index(b"\r\n\r\n2")
+
+
+def check_last(connection: BoundedProtocol, wire: Wire, gateway: FakeGateway) -> None:
+    """Nothing is answered any more, and no known head is looked for."""
+    written, found = wire.written, cast(Counted, gateway.heads).found
+    assert wire.closing
+    connection.data_received(SMALL)
+    assert (wire.written, cast(Counted, gateway.heads).found) == (written, found)
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name != "bare path"])
+async def test_after_what_is_broken_a_known_head_is_not_answered(name: str) -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway)
+    connection.data_received(BROKEN[name])
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    check_last(connection, wire, gateway)
+
+
+async def test_after_a_head_that_is_too_large_a_known_one_is_not_answered() -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway, limits=Limits(head_bytes=100))
+    connection.data_received(SMALL[:30] + b"x" * 100)
+    assert wire.written.startswith(b"HTTP/1.1 431 ")
+    check_last(connection, wire, gateway)
+
+
+async def test_after_a_request_that_took_too_long_a_known_head_is_not_answered() -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway, limits=Limits(receive_s=0.01))
+    connection.data_received(SMALL[:-1])
+    await until(lambda: wire.closing)
+    assert wire.written.startswith(b"HTTP/1.1 408 ")
+    check_last(connection, wire, gateway)
+
+
+async def test_on_a_connection_that_is_to_leave_the_answer_to_a_known_head_says_so_and_is_the_last() -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway)
+    connection.leaves = True
+    connection.data_received(SMALL)
+    assert (wire.written.count(b"\r\nconnection: close\r\n"), wire.closing) == (1, True)
+    check_last(connection, wire, gateway)
+
+
+async def test_a_connection_on_which_only_known_heads_come_is_not_closed_for_the_first_that_is_missing() -> None:
+    gateway = FakeGateway(echo, heads=knowing(SMALL).heads)
+    connection, wire = connect(gateway, limits=Limits(receive_s=0.01))
+    await feed(connection, SMALL)
+    # It rings later than the connection's own timer.
+    other, unused = connect(gateway, limits=Limits(receive_s=0.02))
+    await until(lambda: unused.closing)
+    assert not wire.closing
+    for one in (connection, other):
+        one.connection_lost(None)
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+async def test_line_ends_between_requests_do_not_add_up_however_many_heads_are_known(lane: bool) -> None:
+    gateway = knowing(SMALL)
+    connection, wire = connect(gateway, lane=lane, limits=Limits(head_bytes=100))
+    for _ in range(60):
+        await feed(connection, SMALL, b"\r\n")
+    assert wire.written.count(b"HTTP/1.1 200 ") == 60
+    assert not wire.closing
+    connection.connection_lost(None)
+
+
+async def test_a_client_that_leaves_ends_the_work_on_a_request_with_a_known_head() -> None:
+    ended = asyncio.Event()
+
+    async def endless(_: Request) -> Response:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        raise AssertionError
+
+    gateway = FakeGateway(endless, heads=knowing(SMALL).heads)
+    connection, _ = connect(gateway)
+    connection.data_received(SMALL)
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await asyncio.wait_for(ended.wait(), 10)
