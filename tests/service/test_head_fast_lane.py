@@ -14,7 +14,7 @@ from service.head import Head, KnownHeads
 from service.predictions import Predictions, Request
 from service.protocols.base import Response
 from tests.service.conftest import until
-from tests.service.test_fast_lane import BROKEN, CHUNKED, FakeGateway, echo, post
+from tests.service.test_fast_lane import BROKEN, CHUNKED, FakeGateway, post
 
 
 class Wire(asyncio.Transport):
@@ -54,9 +54,11 @@ class Counted(KnownHeads):
         return found
 
 
-def connect(gateway: FakeGateway, *, lane: bool = True, limits: Limits = DEFAULT) -> tuple[BoundedProtocol, Wire]:
+def connect(
+    gateway: FakeGateway, *, lane: bool = True, limits: Limits = DEFAULT, keep_alive: Any = 60
+) -> tuple[BoundedProtocol, Wire]:
     """A connection, and what stands for its socket: what is fed to it comes in exactly these pieces."""
-    config = Config(cast(Any, gateway), log_config=None, timeout_keep_alive=60)
+    config = Config(cast(Any, gateway), log_config=None, timeout_keep_alive=keep_alive)
     told: dict[str, Any] = {"config": config, "server_state": ServerState(), "app_state": {}}
     connection = FastLane(cast(Predictions, gateway), limits, **told) if lane else GeneralWay(limits, **told)
     wire = Wire()
@@ -185,6 +187,29 @@ async def test_a_body_that_is_a_request_with_a_known_head_is_a_body() -> None:
     assert bodies(gateway) == [SMALL]
 
 
+async def test_a_head_that_has_a_known_one_in_it_is_one_head() -> None:
+    gateway = knowing(SMALL)
+    pieces = (b"GET /x HTTP/1.1\r\nX: ", SMALL)
+    expected = await answered(*pieces, gateway=FakeGateway(), lane=False)
+    assert expected.count(b"GET /x? 3 ") == 1
+    assert await answered(*pieces, gateway=gateway, lane=True) == expected
+
+
+async def test_the_rest_of_a_body_that_is_answered_already_is_no_request() -> None:
+    async def early(_: Request) -> Response:
+        return 200, [(b"content-length", b"2")], b"ok"
+
+    gateway = FakeGateway(early, heads=knowing(SMALL).heads)
+    connection, wire = connect(gateway)
+    large = post(b"7" * 70_000 + SMALL)
+    connection.data_received(large[: -len(SMALL)])
+    await settled(connection)
+    connection.data_received(SMALL)
+    await settled(connection)
+    assert (wire.written.count(b"HTTP/1.1 200 "), bodies(gateway)) == (1, [])
+    connection.connection_lost(None)
+
+
 async def test_known_heads_in_one_piece_are_pipelined_as_ever() -> None:
     gateway = knowing(SMALL)
     expected = await answered(SMALL * 3, gateway=FakeGateway(), lane=False)
@@ -212,88 +237,3 @@ async def test_a_known_head_while_an_answer_is_under_way_waits_for_it() -> None:
     go[b"1"].set()
     await until(lambda: wire.written.count(b"HTTP/1.1 200 ") == 2)
     assert wire.written.index(b"\r\n\r\n1") < wire.written.index(b"\r\n\r\n2")
-
-
-def check_last(connection: BoundedProtocol, wire: Wire, gateway: FakeGateway) -> None:
-    """Nothing is answered any more, and no known head is looked for."""
-    written, found = wire.written, cast(Counted, gateway.heads).found
-    assert wire.closing
-    connection.data_received(SMALL)
-    assert (wire.written, cast(Counted, gateway.heads).found) == (written, found)
-    connection.connection_lost(None)
-
-
-@pytest.mark.parametrize("name", [name for name in BROKEN if name != "bare path"])
-async def test_after_what_is_broken_a_known_head_is_not_answered(name: str) -> None:
-    gateway = knowing(SMALL)
-    connection, wire = connect(gateway)
-    connection.data_received(BROKEN[name])
-    assert wire.written.startswith(b"HTTP/1.1 400 ")
-    check_last(connection, wire, gateway)
-
-
-async def test_after_a_head_that_is_too_large_a_known_one_is_not_answered() -> None:
-    gateway = knowing(SMALL)
-    connection, wire = connect(gateway, limits=Limits(head_bytes=100))
-    connection.data_received(SMALL[:30] + b"x" * 100)
-    assert wire.written.startswith(b"HTTP/1.1 431 ")
-    check_last(connection, wire, gateway)
-
-
-async def test_after_a_request_that_took_too_long_a_known_head_is_not_answered() -> None:
-    gateway = knowing(SMALL)
-    connection, wire = connect(gateway, limits=Limits(receive_s=0.01))
-    connection.data_received(SMALL[:-1])
-    await until(lambda: wire.closing)
-    assert wire.written.startswith(b"HTTP/1.1 408 ")
-    check_last(connection, wire, gateway)
-
-
-async def test_on_a_connection_that_is_to_leave_the_answer_to_a_known_head_says_so_and_is_the_last() -> None:
-    gateway = knowing(SMALL)
-    connection, wire = connect(gateway)
-    connection.leaves = True
-    connection.data_received(SMALL)
-    assert (wire.written.count(b"\r\nconnection: close\r\n"), wire.closing) == (1, True)
-    check_last(connection, wire, gateway)
-
-
-async def test_a_connection_on_which_only_known_heads_come_is_not_closed_for_the_first_that_is_missing() -> None:
-    gateway = FakeGateway(echo, heads=knowing(SMALL).heads)
-    connection, wire = connect(gateway, limits=Limits(receive_s=0.01))
-    await feed(connection, SMALL)
-    # It rings later than the connection's own timer.
-    other, unused = connect(gateway, limits=Limits(receive_s=0.02))
-    await until(lambda: unused.closing)
-    assert not wire.closing
-    for one in (connection, other):
-        one.connection_lost(None)
-
-
-@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
-async def test_line_ends_between_requests_do_not_add_up_however_many_heads_are_known(lane: bool) -> None:
-    gateway = knowing(SMALL)
-    connection, wire = connect(gateway, lane=lane, limits=Limits(head_bytes=100))
-    for _ in range(60):
-        await feed(connection, SMALL, b"\r\n")
-    assert wire.written.count(b"HTTP/1.1 200 ") == 60
-    assert not wire.closing
-    connection.connection_lost(None)
-
-
-async def test_a_client_that_leaves_ends_the_work_on_a_request_with_a_known_head() -> None:
-    ended = asyncio.Event()
-
-    async def endless(_: Request) -> Response:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-        raise AssertionError
-
-    gateway = FakeGateway(endless, heads=knowing(SMALL).heads)
-    connection, _ = connect(gateway)
-    connection.data_received(SMALL)
-    await asyncio.sleep(0)
-    connection.connection_lost(None)
-    await asyncio.wait_for(ended.wait(), 10)
