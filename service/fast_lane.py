@@ -194,8 +194,10 @@ class FastLane(BoundedProtocol):
 
     def _answer(self, exchange: _Exchange, request: Request) -> None:
         # When nobody is there to read an answer any more, what is still queued is not computed.
+        exchange.on_leave = _nothing
         on_leave = self._predictions.answer(request, partial(self._give, exchange))
-        if not exchange.response_complete:
+        # It may be answered already, or its answer be waiting for a client that reads nothing.
+        if not exchange.response_complete and exchange.on_leave is _nothing:
             exchange.on_leave = on_leave
 
     def _give(self, exchange: _Exchange, response: Response | None) -> None:

@@ -1,5 +1,6 @@
 """From a question to an answer, whatever the protocol: choose the version, decode, batch, encode."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
@@ -11,6 +12,8 @@ from service.protocols.base import Answer, Decoded, HttpProtocol, Pin, Question
 from service.runtime import Runtime
 from service.served import Served
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def admit(runtime: Runtime, name: str, pin: Pin | None) -> Served:
@@ -134,7 +137,7 @@ class DirectAnswer:
     Args:
         served: The version, which is held until the answer is given.
         question: The whole request.
-        then: Called once with the answer, or with what went wrong; it must not raise. Not if `cancel` was called.
+        then: Called once with the answer, or with what went wrong; not if `cancel` was called.
     """
 
     __slots__ = ("_began", "_decoded", "_decoded_at", "_done", "_job", "_question", "_served", "_then")
@@ -169,6 +172,8 @@ class DirectAnswer:
             return False
         self._served.batcher.withdraw(self._job)
         self._end()
+        # The job holds this until its turn comes: nothing of the request need wait for that.
+        del self._then, self._question, self._decoded
         return True
 
     def done(self) -> bool:
@@ -184,13 +189,20 @@ class DirectAnswer:
         except Exception as error:
             # Such as an output that a client asked for and that does not exist.
             outcome = error
-        self._then(outcome)
+        self._tell(outcome)
 
     def set_exception(self, error: Exception) -> None:
         """End without an answer."""
         self._end()
         self._served.statistics.failed(perf_counter() - self._began)
-        self._then(error)
+        self._tell(error)
+
+    def _tell(self, outcome: Answer | Exception) -> None:
+        try:
+            self._then(outcome)
+        except Exception:
+            # The others of the batch get their answers all the same.
+            logger.exception("an answer of %s was not taken", self._served.manifest.name)
 
     def _end(self) -> None:
         self._done = True

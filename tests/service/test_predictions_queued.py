@@ -1,6 +1,8 @@
 """Predictions without a task, in a queue: full, failing, too late, left by their clients, overtaken by a version."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -159,6 +161,29 @@ async def test_a_client_that_leaves_the_queue_is_counted_once_and_its_rows_are_n
     assert given == []
     counted = rendered(runtime.metrics)
     assert (held.runs, counted[LEFT], counted['serving_batch_size_sum{model="cars"}']) == (2, 1, 2)
+
+
+class Connection:
+    """What an answer would be given to."""
+
+    def give(self, response: Response | None) -> None:
+        raise AssertionError(response)
+
+
+async def test_of_a_client_that_leaves_the_queue_nothing_is_kept_until_its_turn(runtime: Runtime) -> None:
+    with holding(runtime) as held:
+        first = await occupy(runtime, held)
+        connection = Connection()
+        left = Predictions(runtime).answer(car(), connection.give)
+        kept = weakref.ref(connection)
+        gc.disable()
+        try:
+            left()
+            del connection, left
+            assert kept() is None
+        finally:
+            gc.enable()
+    assert comparable(await first)[0] == 200
 
 
 async def test_a_client_that_leaves_before_its_batch_begins_leaves_nothing_to_compute(runtime: Runtime) -> None:
