@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
+import pytest
 
 from models.pictures import png
 from models.store import Store
@@ -254,3 +255,11 @@ async def test_a_server_that_drains_closes_and_one_that_stops_refuses(runtime: R
         assert found.statuses == [status, max(status, 422) if status == 200 else 503]
         assert all((b"connection", b"close") in headers for _, headers, _ in found.responses)
         runtime.stopping = True
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_looks_on_sees_no_rows_that_somebody_only_tries(runtime: Runtime, way: Way) -> None:
+    seen: list[float] = []
+    runtime.loader.find("cars").batcher.taps = (lambda rows, *_: seen.extend(rows[:, 0]),)
+    await way(runtime, car(1111), car(2222, "/predict/cars?trial=1"), car(3333))
+    assert seen == [1111, 3333]
