@@ -22,6 +22,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 from tests.service.conftest import until
 from tests.service.test_gateway import CAR, body_of
+from tests.service.test_metrics import rendered
 from tests.service.test_predictions import (
     IN_JSON,
     V1,
@@ -108,6 +109,15 @@ async def test_a_canary_gets_its_share_of_small_requests_and_those_with_a_key_th
     for label, request in {candidate: pinned, production.version: car(3504, "/predict/cars?label=production")}.items():
         assert json.loads(comparable((await directly(runtime, request))[0])[2])["version"] == label
     check_nothing_held(runtime)
+
+
+async def test_a_refusal_is_counted_under_the_version_that_was_wanted(runtime: Runtime, candidate: str) -> None:
+    await until(lambda: "candidate" in runtime.loader.aliases["cars"])
+    counted = 'serving_requests_total{alias="candidate",code="422",model="cars",route="/predict/{model}"}'
+    for number, way in enumerate((directly, with_tasks), start=1):
+        (refused,) = await way(runtime, car(12, "/predict/cars?label=candidate"))
+        assert comparable(refused)[0] == 422
+        assert rendered(runtime.metrics)[counted] == number
 
 
 @pytest.fixture
