@@ -55,6 +55,7 @@ async def by_a_task(predictions: Predictions, request: Request) -> Response | No
 LARGE = b" " * 50_000
 GZIP = (b"content-encoding", b"gzip")
 NOISE = np.random.default_rng(0).integers(0, 256, (900, 900, 1), dtype=np.uint8)
+PICTURES = {"name": "input", "datatype": "BYTES", "shape": [2], "data": [IN_JSON["b64"]] * 2}
 WAITING = {
     "large body": asked("/predict/cars", body_of(CAR) + LARGE),
     "large body of v1": asked(V1, body_of(CAR) + LARGE),
@@ -62,6 +63,8 @@ WAITING = {
     "gzip": asked("/predict/cars", gzip.compress(body_of(CAR)), GZIP),
     "large picture": asked("/predict/clothes", png(NOISE), (b"content-type", b"image/png")),
     "two pictures": asked("/predict/clothes", body_of(IN_JSON, IN_JSON)),
+    "two pictures of v1": asked("/v1/models/clothes:predict", body_of(IN_JSON, IN_JSON)),
+    "two pictures of v2": asked("/v2/models/clothes/infer", json.dumps({"inputs": [PICTURES]}).encode()),
 }
 
 
