@@ -252,3 +252,16 @@ async def test_requests_whose_handing_out_fails_are_given_up_and_told_so(
     assert await asyncio.wait_for(given, 10) is None
     check_nothing_held(runtime)
     assert "no answer to a request to /predict/cars" in caplog.text
+
+
+async def test_an_answer_that_cannot_be_given_keeps_no_other_of_its_batch_from_its_own(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Response | None) -> None:
+        raise ZeroDivisionError
+
+    predictions = Predictions(runtime)
+    predictions.answer(car(), broken)
+    assert comparable(await asyncio.wait_for(begin(predictions, car(2400)), 10))[0] == 200
+    check_nothing_held(runtime)
+    assert "an answer of cars was not taken" in caplog.text
