@@ -7,9 +7,10 @@ PEERS := fastapi litserve mosec triton
 # Not compiled: of what TensorFlow installs most is never imported, and what is gets compiled then, once for all processes.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-WORKERS ?= auto
+# Of the service's tests; CI runs them beside all others.
+SERVICE_WORKERS ?= auto
 # One thread of OpenMP: those of scikit-learn spin while they wait for each other, ten times what they compute.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock"
 COMPILE := $(LOCK) pyproject.toml
 
@@ -62,7 +63,7 @@ test: check $(if $(ARGS),,test-service) test-rest ## Formatting, lint, types and
 # Coverage makes whatever runs TensorFlow take half as long again: here it is only of what faces the network.
 .PHONY: test-service
 test-service: $(VENV)/.test
-	$(PYTEST) tests/service --cov=service --cov-report=term:skip-covered --cov-fail-under=93
+	$(PYTEST) --numprocesses=$(SERVICE_WORKERS) tests/service --cov=service --cov-report=term:skip-covered --cov-fail-under=93
 
 .PHONY: test-rest
 test-rest: $(VENV)/.test
