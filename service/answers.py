@@ -37,7 +37,8 @@ class Answers:
 
     def remember(self, served: Served, question: Question, _: Decoded, outputs: NDArray[np.float32]) -> None:
         """Called after each answer. A client may use an id of its own again: then its last answer is meant."""
-        self._young[question.request_id] = (served.manifest, served.role, outputs)
+        # A copy: an engine's own array keeps the engine's memory, and versions come and go.
+        self._young[question.request_id] = (served.manifest, served.role, outputs.copy())
         self._rows += len(outputs)
         if self._rows >= self.least_rows:
             self._old, self._young, self._rows = self._young, {}, 0

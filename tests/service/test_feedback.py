@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from service.settings import Settings
 from service.truth import Feedback, verdict
 from tests.bundles import CARS, IMAGE, SERIES
 from tests.service.asgi import Answer, Client
-from tests.service.conftest import StartRuntime, client_of
+from tests.service.conftest import StartRuntime, client_of, until
 
 KEY = "k" * 16
 CAR = {"weight": 3504, "horsepower": 130, "origin": "usa"}
@@ -134,6 +135,26 @@ async def test_the_oldest_answers_are_forgotten_first(settings: Settings, start_
     # Three rows at least, of two rows each: in generations of two requests.
     statuses = [(await tell(client, {"request_id": name, "value": 20.0})).status for name in "abcde"]
     assert statuses == [404, 404, 200, 200, 200]
+
+
+async def test_what_is_remembered_keeps_nothing_of_the_engine_that_computed_it(
+    settings: Settings, start_runtime: StartRuntime
+) -> None:
+    runtime = await start_runtime(settings)
+    given: list[weakref.ref[Any]] = []
+
+    def look(served: Served, question: Question, decoded: Decoded, outputs: Any) -> None:
+        # What holds the memory of ONNX Runtime's session: the last of what an array is a part of.
+        while isinstance(outputs.base, np.ndarray):
+            outputs = outputs.base
+        given.append(weakref.ref(outputs))
+
+    served = runtime.loader.find("cars")
+    served.listeners += (look,)
+    await predict(client_of(runtime))
+    runtime.metrics.flush()
+    await until(lambda: given[0]() is None)
+    assert runtime.feedback.answers.knows("one")
 
 
 async def test_an_id_that_is_used_again_means_the_last_answer(client: Client) -> None:
