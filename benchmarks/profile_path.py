@@ -31,7 +31,7 @@ from models.bundle import Bundle
 
 CONNECTIONS = 32
 _PROBE = Path(__file__).parent / "probe"
-_FEATURES = {"drift watch off": {"SERVING_DRIFT": "false"}, "fast lane off": {"SERVING_FAST_LANE": "false"}}
+_FEATURES = {"drift watch off": {"SERVING_DRIFT": "false"}, "fast path off": {"SERVING_FAST_PATH": "false"}}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from keras_serving.models_compare_live import compare_live
 from keras_serving.models_diff import diff
 from keras_serving.models_files import export, import_file
 from keras_serving.models_look import history, list_models, show
+from keras_serving.models_wait import wait
 
 
 @click.group("models")
@@ -16,7 +17,7 @@ def models_group() -> None:
 
 for command in (
     *(list_models, show, diff, history, compare_live),
-    *(promote, rollback, label, unlabel, canary, shadow),
+    *(promote, rollback, label, unlabel, canary, shadow, wait),
     *(seed, delete, prune, export, import_file),
 ):
     models_group.add_command(command)

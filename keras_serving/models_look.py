@@ -154,10 +154,10 @@ def _drift(name: str, version: str, url: str | None) -> str:
     except ConnectionError:
         return "not known: no service answers"
     said = (found.get("summary") for found in document.get("versions") or [] if found.get("version") == version)
-    return _printable(str(next(said, "not known: this service does not watch it")))
+    return printable(str(next(said, "not known: this service does not watch it")))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text of others without line ends, and without what a terminal obeys."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
@@ -182,5 +182,5 @@ def history(name: str | None, limit: int, as_json: bool) -> None:
     for change in changes:
         when = f"{change.when:%Y-%m-%d %H:%M:%S}"
         cells = (change.who, change.action, change.model, change.alias, change.before, change.after, change.reason)
-        table.add_row(when, *(_printable(cell) or "-" for cell in cells))
+        table.add_row(when, *(printable(cell) or "-" for cell in cells))
     print_table(table)

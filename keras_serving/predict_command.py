@@ -78,7 +78,7 @@ def _answers(
         for _, instance in chunk:
             try:
                 one = native.decode_body(task, b"application/json", orjson.dumps({"instances": [instance]}), settings)
-                one.develop_at_once()
+                one.decode_pictures_at_once()
                 decoded.append(one)
             except ServingError as error:
                 decoded.append(str(error).replace("instances[0].", "").replace("instances[0]", "row"))

@@ -8,7 +8,6 @@ version's manifest digest too, so that a bundle exchanged under the same version
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.again import again
 from models.aliases import CANDIDATE, PRODUCTION, Aliases, Canary, Target, Traffic
 from models.archive import read_archive, write_archive
 from models.audit import Action, Change
@@ -17,6 +16,7 @@ from models.errors import BundleError, ConflictError, OvertakenError, UnknownMod
 from models.journal import ALIASES, disk_errors
 from models.names import is_name
 from models.reading import StoreReader
+from models.retry import retry_if_overtaken
 
 __all__ = ["ALIASES", "CANDIDATE", "PRODUCTION", "Aliases", "Canary", "Change", "Seeded", "Store", "Target", "Traffic"]
 
@@ -43,7 +43,7 @@ class Store(StoreReader):
     alias document is damaged; it stays as it is) and `StoreError` (the volume is full or read-only).
     """
 
-    @again
+    @retry_if_overtaken
     def add(self, source: Path, *, who: str = "", reason: str = "") -> Bundle:
         """Verify the bundle in ``source`` and copy it into the store. Adding it twice is no error.
 
@@ -108,7 +108,7 @@ class Store(StoreReader):
         bundle = self.afresh(name, version)
         return self._move(bundle, alias, seen, expect=expect, who=who, reason=reason)
 
-    @again
+    @retry_if_overtaken
     def _move(
         self, bundle: Bundle, alias: str, seen: Target | None, *, expect: str | None, who: str, reason: str
     ) -> Aliases:
@@ -136,7 +136,7 @@ class Store(StoreReader):
             document.pointing(name, alias, Target(version=version, digest=bundle.manifest.digest)), change
         )
 
-    @again
+    @retry_if_overtaken
     def rollback(self, name: str, *, expect: str | None = None, who: str = "", reason: str = "") -> Aliases:
         """Make production of ``name`` what it was before, passing over versions that are not whole any more.
 
@@ -161,7 +161,7 @@ class Store(StoreReader):
             f"{name} has no earlier production version that is whole. Choose one: models promote {name} VERSION."
         )
 
-    @again
+    @retry_if_overtaken
     def remove_alias(self, name: str, alias: str, *, who: str = "", reason: str = "") -> Aliases:
         """Let ``alias`` of ``name`` point to nothing; a candidate's traffic ends with it.
 
@@ -175,7 +175,7 @@ class Store(StoreReader):
             change = document.change("remove", name, alias, "", who, reason)
             return self._journal.write(document.pointing(name, alias, None), change)
 
-    @again
+    @retry_if_overtaken
     def set_traffic(
         self,
         name: str,
@@ -200,7 +200,7 @@ class Store(StoreReader):
             change = document.change("traffic", name, CANDIDATE, str(traffic), who, reason)
             return self._journal.write(changed, change.model_copy(update={"before": str(before)}))
 
-    @again
+    @retry_if_overtaken
     def delete(self, name: str, version: str, *, who: str = "", reason: str = "") -> None:
         """Delete one version; a server that answers with it already is not hurt.
 
@@ -218,7 +218,7 @@ class Store(StoreReader):
         self._versions.take_away(name, version)
         return changed
 
-    @again
+    @retry_if_overtaken
     def prune(self, name: str, keep: int, *, who: str = "") -> list[str]:
         """Delete the oldest versions beyond the newest ``keep``, but none that an alias or a rollback needs.
 
@@ -240,7 +240,7 @@ class Store(StoreReader):
         with disk_errors("the archive cannot be written"):
             write_archive(self.open(name, version), file)
 
-    @again
+    @retry_if_overtaken
     def import_file(self, file: Path, *, who: str = "", reason: str = "") -> Bundle:
         """Add the version in an archive. Adding it twice is no error.
 
@@ -267,7 +267,7 @@ class Store(StoreReader):
         """
         return self._seed(pretrained, [])
 
-    @again
+    @retry_if_overtaken
     def _seed(self, pretrained: Path, added: list[str]) -> Seeded:
         """Seed, once more perhaps: ``added`` is what was added before, too."""
         waiting: list[str] = []

@@ -1,10 +1,11 @@
 """Administration over HTTP: promote, rollback, load, unload, canary, shadow. Absent unless a token is set.
 
 Each change is one of the store's, so that every worker, and every server on the same store, follows it. The answer
-comes when this worker does, or says why it does not.
+comes when all workers of this server do, or says why they do not.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 ADMIN_ROUTE = "/admin/models/{model}/"
 _WAIT_S = 10.0
+# Between looks at what the other workers follow: each says so twice a second.
+_LOOK_S = 0.05
 
 
 class _Order(BaseModel):
@@ -185,7 +188,7 @@ class Admin:
         return answer | {"traffic": document.traffic.get(name, Traffic()).model_dump(mode="json")}
 
     async def _followed(self, name: str, document: Aliases, alias: str, version: str) -> dict[str, Any]:
-        """Wait until this worker follows ``document``; say whether ``alias`` now means ``version`` here."""
+        """Wait until all workers follow ``document``; say whether ``alias`` now means ``version``."""
         loader = self._runtime.loader
 
         def meant() -> str:
@@ -197,17 +200,30 @@ class Admin:
             return followed and (meant() == version or alias in loader.failures_of(name))
 
         loader.look()
-        try:
+        everywhere = False
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WAIT_S):
                 while not over():  # noqa: ASYNC110 - two parties, one of which is an administrator
                     await asyncio.sleep(0.005)
-        except TimeoutError:
-            pass
-        answer = {"alias": alias, "version": version, "revision": document.revision, "serving": meant() == version}
-        if not answer["serving"]:
-            failure = loader.failures_of(name).get(alias)
-            answer["reason"] = failure.reason if failure else loader.problems().get("aliases", "not loaded yet")
+                # A request that pins the version may come to any worker.
+                while not everywhere and meant() == version:
+                    followed = await self._runtime.beside(loader.revision.in_all_workers, name, alias)
+                    everywhere = followed[alias] >= document.revision
+                    await asyncio.sleep(0 if everywhere else _LOOK_S)
+        serving = everywhere and meant() == version
+        answer = {"alias": alias, "version": version, "revision": document.revision, "serving": serving}
+        if not serving:
+            answer["reason"] = self._why_not(name, alias, here=meant() == version)
         return answer
+
+    def _why_not(self, name: str, alias: str, *, here: bool) -> str:
+        loader = self._runtime.loader
+        failure = loader.failures_of(name).get(alias)
+        if failure is not None:
+            return failure.reason
+        if here:
+            return "another worker of this server does not serve it yet; if it stays so, the log says why"
+        return loader.problems().get("aliases", "not loaded yet")
 
 
 def _address(request: Request) -> str:

@@ -59,9 +59,10 @@ class FrontDoorService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> "App":
         """The application of one worker process."""
-        from service.bounded import GeneralWay, Limits, make_connections
-        from service.fast_lane import FastLane
+        from service.bounded import Limits, make_connections
+        from service.fast_path import FastPath
         from service.gateway import App, Gateway
+        from service.general_path import GeneralPath
         from service.routes import build_routes
         from service.runtime import Runtime
 
@@ -75,7 +76,9 @@ class FrontDoorService(Service[Any]):
         gateway = Gateway(runtime, build_routes(runtime), cast(App, super().to_asgi(is_main)))
         limits = Limits(settings.receive_s, settings.max_head_bytes)
         make_connections(
-            partial(FastLane, gateway.predictions, limits=limits) if settings.fast_lane else partial(GeneralWay, limits)
+            partial(FastPath, gateway.predictions, limits=limits)
+            if settings.fast_path
+            else partial(GeneralPath, limits)
         )
         return gateway
 
@@ -152,7 +155,7 @@ class KerasServing:
         """Begin loading, and drain on SIGTERM before uvicorn stops."""
         from service.supervised import stop_with_supervisor
 
-        self.runtime.start()
+        await self.runtime.start()
         loop = asyncio.get_running_loop()
         if self.runtime.settings.grpc_port:
             self.runtime.opening = True

@@ -19,9 +19,9 @@ from models.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
-Tap = Callable[[NDArray[Any], NDArray[np.float32], float], None]
+BatchListener = Callable[[NDArray[Any], NDArray[np.float32], float], None]
 """Called with rows, outputs, all of them finite, and the engine's seconds of each run, in the thread that it ran in."""
-Taps = tuple[Tap, ...]
+BatchListeners = tuple[BatchListener, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +118,7 @@ class Piece:
     error: EngineError | None = None
 
 
-def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception | None:
+def run(engine: Engine, name: str, pieces: list[Piece], listeners: BatchListeners) -> Exception | None:
     """Run the pieces in one batch, and give each its outputs; what went wrong, if anything did for the whole batch."""
     started = perf_counter()
     try:
@@ -126,7 +126,7 @@ def run(engine: Engine, name: str, pieces: list[Piece], taps: Taps) -> Exception
         outputs = engine.run(rows)
         if len(outputs) != len(rows):
             return EngineError(f"{name}: {len(rows)} rows went in, {len(outputs)} came out.")
-        _hand_out(name, pieces, rows, outputs, perf_counter() - started, taps)
+        _hand_out(name, pieces, rows, outputs, perf_counter() - started, listeners)
     except Exception as error:
         # Also where memory runs out beside the engine: nobody is left without an answer.
         return error
@@ -139,9 +139,9 @@ def _hand_out(  # noqa: PLR0917 - what a run is
     rows: NDArray[Any],
     outputs: NDArray[np.float32],
     seconds: float,
-    taps: Taps,
+    listeners: BatchListeners,
 ) -> None:
-    """Show what was computed to the taps, and give each piece its part."""
+    """Show what was computed to the listeners, and give each piece its part."""
     all_finite = bool(np.isfinite(outputs).all())
     seen: NDArray[np.bool_] | None = None
     if not all_finite:
@@ -151,8 +151,8 @@ def _hand_out(  # noqa: PLR0917 - what a run is
         real = np.repeat([not piece.job.trial for piece in pieces], [len(piece.rows) for piece in pieces])
         seen = real if seen is None else seen & real
     if seen is None or seen.any():
-        for tap in taps:
-            tap(rows if seen is None else rows[seen], outputs if seen is None else outputs[seen], seconds)
+        for listener in listeners:
+            listener(rows if seen is None else rows[seen], outputs if seen is None else outputs[seen], seconds)
     start = 0
     for piece in pieces:
         piece.outputs = outputs[start : start + len(piece.rows)]
@@ -162,20 +162,20 @@ def _hand_out(  # noqa: PLR0917 - what a run is
             piece.error = EngineError(f"{name}: an output is not a finite number.")
 
 
-def blame(engine: Engine, name: str, pieces: list[Piece], error: Exception, taps: Taps = ()) -> None:
+def blame(engine: Engine, name: str, pieces: list[Piece], error: Exception, listeners: BatchListeners = ()) -> None:
     """Find out whom ``error`` is to be blamed on: the others among ``pieces`` get their outputs."""
     # Once a batch: were every request to fail, a traceback for each would fill the log.
     rows = sum(len(piece.rows) for piece in pieces)
     logger.error("%s failed on %d rows of %d requests", name, rows, len(pieces), exc_info=error)
-    _halve(engine, name, pieces, error, taps)
+    _halve(engine, name, pieces, error, listeners)
 
 
-def _halve(engine: Engine, name: str, pieces: list[Piece], error: Exception, taps: Taps) -> None:
+def _halve(engine: Engine, name: str, pieces: list[Piece], error: Exception, listeners: BatchListeners) -> None:
     if len(pieces) == 1:
         pieces[0].error = error if isinstance(error, EngineError) else EngineError(f"{name}: {error}")
         return
     middle = len(pieces) // 2
     for half in (pieces[:middle], pieces[middle:]):
-        failed = run(engine, name, half, taps)
+        failed = run(engine, name, half, listeners)
         if failed is not None:
-            _halve(engine, name, half, failed, taps)
+            _halve(engine, name, half, failed, listeners)

@@ -16,10 +16,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models.engines import Engine
-from service.batch import Job, Piece, Result, Taps, Waiter, blame, run
+from service.batch import BatchListeners, Job, Piece, Result, Waiter, blame, run
+from service.batch_latency import BatchLatency
 from service.errors import DeadlineError, QueueFullError
-from service.pace import Pace
-from service.turns import Turns
+from service.scheduler import Scheduler
 
 # Requests of a batch on the loop while another model is busy too: each takes the loop some 0.1 ms besides. With whole
 # batches of 64 a flood of the dense network left four clients of the regressor a tenth of their requests a second.
@@ -39,14 +39,14 @@ class Batcher:
         seconds_per_row: First estimate, for expected waits; then measured.
         seconds_per_batch: Likewise, what a batch costs besides.
         on_batch: Called with rows and engine seconds of each batch.
-        turns: Shared by all the batchers of one event loop.
+        scheduler: Shared by all the batchers of one event loop.
 
     Attributes:
         queued_rows: Rows that wait.
         inline_rows: As given; it may be changed at any time.
         on_batch: As given; it may be changed at any time.
-        taps: Called with rows, outputs and the engine's seconds of each batch that succeeded, wherever it ran. Each
-            must be quick and must not raise.
+        listeners: Called with rows, outputs and the engine's seconds of each batch that succeeded, wherever it ran;
+            each must be quick and must not raise.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Batcher:
         seconds_per_row: float = 0.001,
         seconds_per_batch: float = 0.0,
         on_batch: Callable[[int, float], None] | None = None,
-        turns: Turns | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self._name = name
         self._engine = engine
@@ -70,9 +70,9 @@ class Batcher:
         self._max_queue_s = max_queue_s
         self.inline_rows = inline_rows if engine.in_flight == 1 else 0
         self.on_batch = on_batch
-        self.taps: Taps = ()
-        self._pace = Pace(seconds_per_row, seconds_per_batch, max_batch_rows)
-        self._turns = turns or Turns()
+        self.listeners: BatchListeners = ()
+        self._latency = BatchLatency(seconds_per_row, seconds_per_batch, max_batch_rows)
+        self._scheduler = scheduler or Scheduler()
         self._jobs: deque[Job] = deque()
         self._scheduled = False
         self._running = 0
@@ -83,17 +83,17 @@ class Batcher:
         self.queued_rows = 0
         # Rows that go before those of the next request: of each that waits at most one batch, then the next one's turn.
         self._ahead_rows = 0
-        self._max_ahead_rows = max_queue_s / self._pace.full_row_s
+        self._max_ahead_rows = max_queue_s / self._latency.full_row_s
 
     @property
     def retry_after(self) -> float:
         """Seconds in which the engine works off what is queued now, as measured."""
-        return self._pace.expect(self.queued_rows)
+        return self._latency.expect(self.queued_rows)
 
     def expect(self, rows: int) -> float:
         """Seconds until ``rows`` that are submitted now will be answered, as measured."""
         running = max(0.0, self._busy_until - perf_counter()) if self._running else 0.0
-        return running + self._pace.expect(self._ahead_rows + rows)
+        return running + self._latency.expect(self._ahead_rows + rows)
 
     def refuse_if_full(self) -> None:
         """Refuse a request of unknown size before its body is decoded.
@@ -159,7 +159,7 @@ class Batcher:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled and self._jobs and self._running < self._engine.in_flight:
             self._scheduled = True
-            self._turns.wait(loop, self._dispatch)
+            self._scheduler.schedule(loop, self._dispatch)
 
     def _expire(self, job: Job) -> None:
         if not job.waiter.done():
@@ -182,13 +182,13 @@ class Batcher:
                 break
             inline = count <= self.inline_rows
             if not inline:
-                self._begin(loop, pieces, partial(self._compute, pieces), self._pace.expect(count))
+                self._begin(loop, pieces, partial(self._compute, pieces), self._latency.expect(count))
                 continue
             started = perf_counter()
-            error = run(self._engine, self._name, pieces, self.taps)
+            error = run(self._engine, self._name, pieces, self.listeners)
             if error is not None:
                 # Several runs may follow, so not on the loop.
-                self._begin(loop, pieces, partial(self._blame, pieces, error, started), self._pace.expect(3 * count))
+                self._begin(loop, pieces, partial(self._blame, pieces, error, started), self._latency.expect(3 * count))
                 continue
             self._finish(pieces, perf_counter() - started)
         self._schedule(loop)
@@ -199,7 +199,7 @@ class Batcher:
         pieces: list[Piece] = []
         now = perf_counter()
         room = most = self._max_batch_rows
-        many = _SHARED_REQUESTS if self.inline_rows >= _SHARED_REQUESTS and self._turns.shared(now) else most
+        many = _SHARED_REQUESTS if self.inline_rows >= _SHARED_REQUESTS and self._scheduler.is_contended(now) else most
         while self._jobs and room and len(pieces) < many:
             job = self._jobs[0]
             if job.deadline is not None and job.deadline <= now:
@@ -242,11 +242,11 @@ class Batcher:
 
     def _compute(self, pieces: list[Piece]) -> float:
         started = perf_counter()
-        error = run(self._engine, self._name, pieces, self.taps)
+        error = run(self._engine, self._name, pieces, self.listeners)
         return perf_counter() - started if error is None else self._blame(pieces, error, started)
 
     def _blame(self, pieces: list[Piece], error: Exception, started: float) -> float:
-        blame(self._engine, self._name, pieces, error, self.taps)
+        blame(self._engine, self._name, pieces, error, self.listeners)
         return perf_counter() - started
 
     def _finish(self, pieces: list[Piece], seconds: float) -> None:
@@ -276,8 +276,8 @@ class Batcher:
         if not failed:
             # Of rows that wait the next batch ends as long after this one: what the loop and other models do between
             # two batches counts, and so do turns with Python's lock.
-            self._pace.took(batch_rows, max(seconds, now - self._ended) if self._behind else seconds)
-            self._max_ahead_rows = self._max_queue_s / self._pace.full_row_s
+            self._latency.took(batch_rows, max(seconds, now - self._ended) if self._behind else seconds)
+            self._max_ahead_rows = self._max_queue_s / self._latency.full_row_s
         # Not whether jobs are left: those that expired wait for nothing.
         self._ended, self._behind = now, self.queued_rows > 0
         if self.on_batch is not None:

@@ -21,6 +21,7 @@ from service.protocols.base import Pin
 from service.seeding import Seeding
 from service.served import Served
 from service.settings import Settings
+from service.store_revision import StoreRevision
 from service.traffic import Router
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Loader:
     _started: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.revision = StoreRevision(self.metrics.store_revision)
         self.pool = Pool(self.settings, self.store, self.metrics, on_news=self.look)
         self.router = Router(self.settings, self.store, self.metrics)
         self._seeding = Seeding(self.settings, self.store, self._reader)
@@ -142,6 +144,9 @@ class Loader:
             if pin in (Pin(label=alias), Pin(version=served.manifest.version)):
                 return served
         what = f"label {pin.label[:80]!r}" if pin.label else f"version {pin.version[:80]!r}"
+        for alias, target in self._wanted.get(name, {}).items():
+            if pin in (Pin(label=alias), Pin(version=target.version)) and (name, target) not in self.pool.failed:
+                raise NotReadyError(f"{what} of {name} is being loaded.")
         loaded = ", ".join(f"{served.manifest.version} ({alias})" for alias, served in sorted(named.items()))
         raise UnknownModelError(f"No {what} of {name} is loaded. Loaded: {loaded or 'none'}.")
 
@@ -173,7 +178,7 @@ class Loader:
         while True:
             self._news.clear()
             try:
-                await self._seeding.again()
+                await self._seeding.retry()
                 await self._follow()
             except Exception:
                 # Following must outlive anything: without it no version could ever be switched again.
@@ -211,6 +216,7 @@ class Loader:
                 logger.exception("following %s failed; trying again", name)
         self._show_store()
         self._show()
+        self.revision.follow(self.document.revision, self._wanted, self.pool.loaded)
         needed = self._needed()
         used = {served for name in self.served for served in self.named(name).values()}
         # A candidate that is loaded before its production version answers nothing yet, and is not to be loaded again.
@@ -245,8 +251,7 @@ class Loader:
                     needed[name, target] = True
                     if (name, target) not in self.pool.failed:
                         break
-        patient = {(name, target): False for name, targets in self._wanted.items() for target in targets.values()}
-        return patient | needed
+        return {(name, target): False for name, targets in self._wanted.items() for target in targets.values()} | needed
 
     def _point(self, name: str, targets: dict[str, Target]) -> None:
         """Let the aliases of ``name`` mean what is loaded of ``targets``."""
@@ -274,9 +279,8 @@ class Loader:
         self.router.apply(name, answering, found.get(CANDIDATE), traffic, self.document.revision)
 
     def _assign_roles(self, found: dict[str, Served], answering: Served) -> None:
-        inline_ms = self.settings.inline_ms
-        answering.act_as(PRODUCTION, self.metrics, inline_ms)
-        inline_ms = min(inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.profile.latency_ms[1]))
+        answering.act_as(PRODUCTION, self.metrics, self.settings.inline_ms)
+        inline_ms = min(self.settings.inline_ms, max(_CANDIDATE_INLINE_MS, 2 * answering.profile.latency_ms[1]))
         for served in set(found.values()) - {answering}:
             served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
 
@@ -285,8 +289,7 @@ class Loader:
         self._show_store()
 
     def _show_store(self) -> None:
-        followed = not (self._document_error or self.store_problem)
-        self.metrics.store_reachable.replace({(): float(followed)})
+        self.metrics.store_reachable.replace({(): float(not (self._document_error or self.store_problem))})
 
     def _show(self) -> None:
         """Say in the metrics what is loaded under which alias, and what is expected of it."""

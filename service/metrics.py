@@ -111,6 +111,12 @@ class Metrics:
             [],
             shown=min,
         )
+        self.store_revision = self._present_gauge(
+            "store_revision",
+            "Revision of the alias document that all workers have seen; by alias: of which all have its version.",
+            ["model", "alias"],
+            shown=min,
+        )
         self.load_seconds = client.Gauge(
             "model_load_seconds", "Duration of the latest load.", ["model"], multiprocess_mode="livemax", **options
         )

@@ -158,7 +158,7 @@ def _admin(action: str, kind: type[BaseModel]) -> dict[str, Any]:
             "alias": {"type": "string"},
             "version": {"type": "string"},
             "revision": {"type": "integer"},
-            "serving": {"type": "boolean", "description": "Whether this worker follows already; else see `reason`."},
+            "serving": {"type": "boolean", "description": "Whether all workers follow already; else see `reason`."},
             "reason": {"type": "string"},
         },
         "required": ["model", "action", "alias", "version", "revision", "serving"],

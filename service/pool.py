@@ -10,9 +10,9 @@ from time import monotonic
 
 from models.store import Store, Target
 from service.metrics import Metrics
+from service.scheduler import Scheduler
 from service.served import Listener, Served, load
 from service.settings import Settings
-from service.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Pool:
     loaded: dict[Key, Served] = field(default_factory=dict)
     loading: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
     failed: dict[Key, Failure] = field(default_factory=dict)
-    _turns: Turns = field(default_factory=Turns)
+    _scheduler: Scheduler = field(default_factory=Scheduler)
     listeners: tuple[Listener, ...] = ()
     _early: dict[Key, Future[Served]] = field(default_factory=dict)
     _retiring: set[asyncio.Task[None]] = field(default_factory=set)
@@ -111,7 +111,7 @@ class Pool:
             self.on_news()
 
     def _load(self, key: Key) -> Served:
-        return load(self.store, *key, self.settings, self.metrics, self._turns)
+        return load(self.store, *key, self.settings, self.metrics, self._scheduler)
 
     def keep_only(self, used: set[Served]) -> bool:
         """Release every other version once its last request is answered; whether there was one."""

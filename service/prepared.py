@@ -39,7 +39,7 @@ def prepared_route(runtime: Runtime) -> Route:
         try:
             body = await read_small(request, settings.max_body_bytes)
             question = Question(native, "-", content_type, body, receive=request.receive)
-            question.darkroom, question.one_thread = runtime.darkroom, runtime.one_thread
+            question.picture_decoder, question.one_thread = runtime.picture_decoder, runtime.one_thread
             decoded = await native.decode(manifest, question, settings)
         except ClientDisconnectError:
             runtime.metrics.disconnects.inc()

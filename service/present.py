@@ -25,6 +25,9 @@ class PresentGauge:
         labels: Names of the labels.
         directory: The workers' common one; None where there is one process only.
         shown: Picks the value to show where workers differ, such as ``max`` for the worst.
+
+    Attributes:
+        directory: As given.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class PresentGauge:
     ) -> None:
         self._shown = shown
         self.name, self.documentation, self.labels = name, documentation, tuple(labels)
-        self._directory = directory
+        self.directory = directory
         self._values: dict[Labels, float] = {}
         self._saved: dict[Labels, float] = {}
 
@@ -52,10 +55,14 @@ class PresentGauge:
             OSError: The file cannot be written.
         """
         values = self._values
-        if self._directory is not None and values != self._saved:
+        if self.directory is not None and values != self._saved:
             rows = json.dumps([[*labels, value] for labels, value in values.items()])
-            replace_file(self._directory / f"present_{self.name}_{os.getpid()}.json", rows.encode())
+            replace_file(self.directory / self._file, rows.encode())
             self._saved = values
+
+    @property
+    def _file(self) -> str:
+        return f"present_{self.name}_{os.getpid()}.json"
 
     def collect(self) -> Iterator[Any]:
         """The gauge as prometheus_client's registries want it."""
@@ -67,11 +74,12 @@ class PresentGauge:
         yield family
 
     def everywhere(self) -> dict[Labels, float]:
-        """Label values -> the value to be shown of all workers', as each saved it last."""
-        if self._directory is None:
-            return self._values
-        found: dict[Labels, float] = {}
-        for path in self._directory.glob(f"present_{self.name}_*.json"):
+        """Label values -> the value to be shown of all workers', as each other one saved it last."""
+        found = dict(self._values)
+        others = self.directory.glob(f"present_{self.name}_*.json") if self.directory else ()
+        for path in others:
+            if path.name == self._file:
+                continue
             try:
                 rows = json.loads(path.read_text())
             except FileNotFoundError:  # Of a worker that ended just now.

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from models.engines import Engine
 from service.settings import Settings
 
-# What a batch costs beside what the engine takes in a row of them: 8 us in the batcher, the rest in the loop and in
-# caches that are cold after it. Measured with the shipped CNN: 505 us of CPU a request in batches of 8, 460 in 64.
-_BATCH_OVERHEAD_MS = 0.15
+# What a batch costs beside what the engine takes in a row of them: the batcher, a turn of the loop, and caches that are
+# cold after it. With limits of 4 and of 32 rows the small CNN took 281 and 219 us of CPU a request, the shipped one 734
+# and 601: 0.25 to 0.6 ms a batch, of two CPUs (`benchmarks.pairs --settings SERVING_BATCH_ROWS=4`).
+_BATCH_OVERHEAD_MS = 0.3
+# And what one in a thread costs besides: turns with Python's lock, and with the CPUs. Measured in the same way, with
+# SERVING_INLINE_MS set.
+_THREAD_OVERHEAD_MS = 0.4
 # Of the best rows a second; what a larger batch brings beyond that is not worth its time.
 _GOOD_ENOUGH = 0.95
 _PASSES = 5
@@ -41,7 +45,9 @@ class Profile:
         return max((rows for rows, ms in without_outliers(self.latency_ms).items() if ms <= limit_ms), default=0)
 
 
-def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch_ms: float) -> Profile:
+def decide(
+    latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch_ms: float, inline_ms: float
+) -> Profile:
     """What a latency curve says.
 
     The batch limit is the smallest batch whose rows a second are within 5 % of the best, of those that take no longer
@@ -51,11 +57,15 @@ def decide(latency_ms: Mapping[int, float], *, batch_rows: int | None, max_batch
         latency_ms: As measured, from 1 row on.
         batch_rows: The limit, where it is not to follow from the curve.
         max_batch_ms: Longest batch. Milliseconds.
+        inline_ms: Batches that take no longer run on the event loop. Milliseconds.
     """
     likely = without_outliers(latency_ms)
     allowed = {rows: ms for rows, ms in likely.items() if ms <= max_batch_ms or rows == 1}
     if batch_rows is None:
-        rates = {rows: rows / (ms + _BATCH_OVERHEAD_MS) for rows, ms in allowed.items()}
+        rates = {
+            rows: rows / (ms + _BATCH_OVERHEAD_MS + (_THREAD_OVERHEAD_MS if ms > inline_ms else 0.0))
+            for rows, ms in allowed.items()
+        }
         enough = _GOOD_ENOUGH * max(rates.values())
         batch_rows = min(rows for rows, rate in rates.items() if rate >= enough)
     # A straight line through one row and a full batch, or the largest that was measured.
@@ -92,7 +102,13 @@ def profile(engine: Engine, samples: NDArray[Any], settings: Settings) -> Profil
     most = settings.batch_rows or settings.max_batch_rows
     sizes = [1 << n for n in range(most.bit_length()) if 1 << n < most] + [most]
     latency_ms = measure(engine, samples, sizes, settings.profile_ms / 1000)
-    return decide(latency_ms, batch_rows=settings.batch_rows, max_batch_ms=settings.max_batch_ms)
+    return decide(
+        latency_ms,
+        batch_rows=settings.batch_rows,
+        max_batch_ms=settings.max_batch_ms,
+        # What may have several batches under way has a thread for each.
+        inline_ms=settings.inline_ms if engine.in_flight == 1 else 0.0,
+    )
 
 
 def measure(engine: Engine, samples: NDArray[Any], sizes: list[int], budget_s: float) -> dict[int, float]:

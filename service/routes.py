@@ -145,15 +145,21 @@ def description(served: Served) -> dict[str, Any]:
 
 
 def standing(loader: Loader, name: str) -> dict[str, Any]:
-    """What ``GET /models/{model}`` says of the aliases: what each points to, and why one is not loaded, if so."""
+    """What ``GET /models/{model}`` says of the aliases: what each points to, and why one is not loaded, if so.
+
+    It reads what the other workers wrote, so call it in a thread.
+    """
+    targets, revision = loader.document.models.get(name, {}), loader.document.revision
+    followed = loader.revision.in_all_workers(name, *targets)
     named, failures = loader.named(name), loader.failures_of(name)
     aliases: dict[str, Any] = {}
-    for alias, target in sorted(loader.document.models.get(name, {}).items()):
+    for alias, target in sorted(targets.items()):
         loaded = alias in named and named[alias].manifest.version == target.version
-        aliases[alias] = {"version": target.version, "loaded": loaded}
+        everywhere = loaded and followed[alias] >= revision
+        aliases[alias] = {"version": target.version, "loaded": loaded, "in_all_workers": everywhere}
         if alias in failures:
             aliases[alias]["problem"] = failures[alias].reason
-    document: dict[str, Any] = {"aliases": aliases}
+    document: dict[str, Any] = {"revision": revision, "aliases": aliases}
     if (traffic := loader.document.traffic.get(name)) is not None:
         document["traffic"] = traffic.model_dump(mode="json")
     return document
@@ -171,6 +177,24 @@ def api_of(runtime: Runtime) -> dict[str, Any]:
     """The OpenAPI document of what is served now."""
     manifests = [served.manifest for _, served in sorted(runtime.loader.served.items())]
     return openapi_document(manifests, admin=ORDERS if runtime.settings.admin_token else {})
+
+
+async def _model(runtime: Runtime, name: str) -> Response:
+    """``GET /models/{model}``."""
+    loader = runtime.loader
+    try:
+        found = description(loader.find(name))
+    except NotReadyError:
+        if name not in loader.failures:
+            raise
+        failure = loader.failures[name]
+        return json_response({"name": name, "version": failure.target.version, "problem": failure.reason}, 503)
+    async with patiently():
+        found |= await runtime.beside(standing, loader, name)
+    if name in loader.failures:
+        failure = loader.failures[name]
+        found["problem"] = {"version": failure.target.version, "reason": failure.reason}
+    return json_response(found)
 
 
 def build_routes(runtime: Runtime) -> Starlette:
@@ -204,20 +228,8 @@ def build_routes(runtime: Runtime) -> Starlette:
         served = [summary(served) | fallback(loader, name) for name, served in sorted(loader.served.items())]
         return json_response({"models": served, "problems": runtime.problems()})
 
-    def model(request: Request) -> Response:
-        name = request.path_params["model"]
-        try:
-            found = description(loader.find(name))
-        except NotReadyError:
-            if name not in loader.failures:
-                raise
-            failure = loader.failures[name]
-            return json_response({"name": name, "version": failure.target.version, "problem": failure.reason}, 503)
-        found |= standing(loader, name)
-        if name in loader.failures:
-            failure = loader.failures[name]
-            found["problem"] = {"version": failure.target.version, "reason": failure.reason}
-        return json_response(found)
+    async def model(request: Request) -> Response:
+        return await _model(runtime, request.path_params["model"])
 
     async def compare(request: Request) -> Response:
         name = request.path_params["model"]
@@ -264,7 +276,7 @@ def build_routes(runtime: Runtime) -> Starlette:
             Route("/readyz", quick(readyz)),
             Route("/metrics", metrics),
             Route("/models", quick(models)),
-            Route(_MODEL_ROUTE, quick(model)),
+            Route(_MODEL_ROUTE, model),
             Route(_COMPARE_ROUTE, compare),
             Route(_DRIFT_ROUTE, drift),
             *runtime.feedback.routes(),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from models.remote.store import RemoteStore, store_at
 from service.capture import Capture
-from service.decode.darkroom import Darkroom
+from service.decode.picture_decoder import PictureDecoder
 from service.drift_watch import DriftWatch
 from service.errors import NotReadyError
 from service.feedback import FeedbackDesk
@@ -41,7 +41,7 @@ class Runtime:
         draining: Whether SIGTERM has come: still answering, but not ready any more.
         stopping: Whether the time of draining is over: what comes now is refused.
         drift: Compares the traffic with the training.
-        darkroom: Where pictures are decoded.
+        picture_decoder: Where pictures are decoded.
         one_thread: Where large JSON is parsed, one body at a time.
         capture: Writes a share of the requests to files, where somebody asked for that.
         feedback: Learns what turned out to be true of the answers.
@@ -60,7 +60,7 @@ class Runtime:
     stopping: bool = False
     drift: DriftWatch = field(init=False)
     feedback: FeedbackDesk = field(init=False)
-    darkroom: Darkroom = field(init=False)
+    picture_decoder: PictureDecoder = field(init=False)
     # It begins with the first large body.
     one_thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="large-json"), repr=False
@@ -76,7 +76,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.drift = DriftWatch(self.loader, self.metrics)
-        self.darkroom = Darkroom(self.settings.max_picture_pixels, self.settings.max_queue_s)
+        self.picture_decoder = PictureDecoder(self.settings.max_picture_pixels, self.settings.max_queue_s)
         self.feedback = FeedbackDesk(self.settings, self.metrics, directory_of_workers())
         if self.settings.feedback_rows:
             self.loader.pool.listeners += (self.feedback.answers.remember,)
@@ -97,8 +97,8 @@ class Runtime:
         vitals = Vitals(metrics.vitals, str(worker), Gpus.find())
         return cls(settings, metrics, loader, vitals, observer=Observer.of(settings))
 
-    def start(self) -> None:
-        """Begin loading models; returns at once."""
+    async def start(self) -> None:
+        """Begin loading models; when it returns the other workers can see that this one is there."""
         self.loader.start()
         if self.follower is not None:
             self.follower.start()
@@ -106,6 +106,11 @@ class Runtime:
         self.feedback.start()
         if self.capture is not None:
             self.capture.start()
+        # An order to the administration waits for this worker from its first request on. The files have room while the
+        # disk has.
+        with contextlib.suppress(NotReadyError):
+            async with patiently():
+                await self.beside(self.metrics.save)
         self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="metrics")
 
     async def close(self) -> None:
@@ -128,7 +133,7 @@ class Runtime:
                 await self.beside(self.metrics.save)
         except NotReadyError as error:
             logger.warning("the last metrics may be lost: %s", error)
-        self.darkroom.close()
+        self.picture_decoder.close()
         self.one_thread.shutdown(wait=False, cancel_futures=True)
         self._watching.shutdown(wait=False, cancel_futures=True)
         if self.observer is not None:
@@ -163,8 +168,6 @@ class Runtime:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        # At once, so that the files have room while the disk has.
-        await self.beside(self.metrics.save)
         while True:
             due = loop.time() + _FLUSH_S
             await asyncio.sleep(_FLUSH_S)

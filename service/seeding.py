@@ -67,7 +67,7 @@ class Seeding:
         self.failures = seeded.failed
         self.problem = ""
 
-    async def again(self) -> None:
+    async def retry(self) -> None:
         """Try again, if it failed some time ago."""
         if self.problem and self._settings.store is None and monotonic() >= self._again_at:
             self._begun = self._thread.submit(self._seed, lambda: None)

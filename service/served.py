@@ -20,9 +20,9 @@ from service.metrics import Metrics
 from service.profile import Profile, profile
 from service.protocols import native
 from service.recorder import ModelMetrics
+from service.scheduler import Scheduler
 from service.settings import Settings
 from service.statistics import Statistics
-from service.turns import Turns
 
 if TYPE_CHECKING:
     from service.protocols.base import Decoded, Question
@@ -88,7 +88,7 @@ class Served:
         """Wait for the last request, then free the engine."""
         # The collector does not look at what was frozen: no cycles.
         self.split = None
-        self.batcher.taps = ()
+        self.batcher.listeners = ()
         while self.users:  # noqa: ASYNC110 - once a version's life
             await asyncio.sleep(0.01)
         await self.batcher.close()
@@ -96,7 +96,7 @@ class Served:
 
 
 def load(  # noqa: PLR0917 - what a worker is made of
-    store: Store, name: str, target: Target, settings: Settings, metrics: Metrics, turns: Turns
+    store: Store, name: str, target: Target, settings: Settings, metrics: Metrics, scheduler: Scheduler
 ) -> Served:
     """Everything between an alias and a version that may answer; slow, so call it in a thread.
 
@@ -106,7 +106,7 @@ def load(  # noqa: PLR0917 - what a worker is made of
         target: The version.
         settings: Of the service.
         metrics: Where it is counted.
-        turns: Of the event loop that it will answer on.
+        scheduler: Of the event loop that it will answer on.
 
     Raises:
         ServingError: The version is not what was promoted, is altered, or does not answer as it did in training.
@@ -126,7 +126,7 @@ def load(  # noqa: PLR0917 - what a worker is made of
         max_queue_s=settings.max_queue_s,
         seconds_per_row=measured.row_s,
         seconds_per_batch=measured.batch_s,
-        turns=turns,
+        scheduler=scheduler,
     )
     served = Served(
         bundle.manifest, target.digest, engine, batcher, recorder, perf_counter() - started, difference, measured
@@ -135,7 +135,7 @@ def load(  # noqa: PLR0917 - what a worker is made of
     batcher.on_batch = served.statistics.with_batches(recorder.batch)
     served.monitor = monitor_of(bundle, settings)
     if served.monitor is not None:
-        batcher.taps = (served.monitor.offer,)
+        batcher.listeners = (served.monitor.offer,)
     return served
 
 
@@ -144,7 +144,7 @@ def _rehearse(manifest: Manifest, engine: Engine, settings: Settings) -> None:
     # An example that is refused is no reason not to serve.
     with contextlib.suppress(ServingError):
         decoded = native.decode_values(manifest.task, [manifest.example], settings)
-        decoded.develop_at_once()
+        decoded.decode_pictures_at_once()
         native.predictions(manifest.task, engine.run(decoded.rows), decoded.applied)
 
 

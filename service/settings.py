@@ -69,8 +69,9 @@ class Settings(BaseSettings):
         max_picture_pixels: Width times height of one picture; more are refused with 422. As many are decoded at once
             by a worker, besides small pictures, which takes 12 bytes a pixel.
         max_request_pixels: Of all pictures of one request; more are refused with 413.
-        fast_lane: Whether small predictions go past uvicorn's general way of a request.
-        inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds.
+        fast_path: Whether small predictions go past uvicorn's general path of a request.
+        inline_ms: Batches expected to take no longer run on the event loop, longer ones in a thread. Milliseconds. For
+            as long everything else waits, a refusal or a health check, too.
         poll_s: Interval at which the alias document is looked at. Seconds.
         retry_s: Wait before a version that failed to load is tried again. Seconds.
         admin_token: Opens the routes under /admin/, at least 16 characters; without it there are none.
@@ -126,8 +127,8 @@ class Settings(BaseSettings):
     receive_s: float = Field(default=60.0, gt=0, le=3600)
     max_picture_pixels: int = Field(default=24_000_000, ge=1, le=1_000_000_000)
     max_request_pixels: int = Field(default=100_000_000, ge=1, le=1_000_000_000)
-    fast_lane: bool = True
-    inline_ms: float = Field(default=2.0, ge=0, le=1000)
+    fast_path: bool = True
+    inline_ms: float = Field(default=4.0, ge=0, le=1000)
     poll_s: float = Field(default=0.25, gt=0, le=60)
     retry_s: float = Field(default=30.0, gt=0, le=3600)
     admin_token: SecretStr | None = None
@@ -236,7 +237,8 @@ class Settings(BaseSettings):
         """CPU threads of one batch, as set or as this machine has them.
 
         Half of a batch on another CPU, without Python's lock, beats a thread for the whole of it: that thread and the
-        event loop would wait for each other's turn with the lock (``python -m benchmarks.threads`` measures both).
+        event loop would wait for each other's turn with the lock (``python -m benchmarks.pairs --help`` says how to
+        measure it).
         """
         return self.threads or max(1, min(_MOST_THREADS, available() // self.workers))
 

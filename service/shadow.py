@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.store import CANDIDATE, PRODUCTION
 from models.task import Classes, Task
-from service.batch import Tap
+from service.batch import BatchListener
 from service.metrics import SHADOW_RESULTS, Metrics
 from service.served import Served
 
@@ -42,7 +42,7 @@ class Pair:
         distance: Mean absolute difference of the outputs that are compared, summed over rows.
         distance_max: The largest one.
         ended: Whether the candidate must not be run any more.
-        tap: What production's batcher calls.
+        listener: What production's batcher calls.
     """
 
     production: Served
@@ -54,7 +54,7 @@ class Pair:
     distance: float = 0.0
     distance_max: float = 0.0
     ended: bool = False
-    tap: Tap | None = None
+    listener: BatchListener | None = None
 
     def drop_candidate(self) -> None:
         """Let the candidate be released; on the loop, where its users are counted."""
@@ -135,17 +135,17 @@ class Shadows:
         pair = self.pairs[name] = Pair(production, candidate)
         # Held until the thread has seen the end: its engine must not be closed under a batch.
         candidate.users += 1
-        pair.tap = partial(self._offer, pair)
-        production.batcher.taps += (pair.tap,)
+        pair.listener = partial(self._offer, pair)
+        production.batcher.listeners += (pair.listener,)
 
     def end(self, name: str) -> None:
         """Give the candidate nothing more."""
         pair = self.pairs.pop(name, None)
         if pair is not None:
             batcher = pair.production.batcher
-            batcher.taps = tuple(tap for tap in batcher.taps if tap is not pair.tap)
+            batcher.listeners = tuple(listener for listener in batcher.listeners if listener is not pair.listener)
             # No cycle: the collector does not look at what was frozen.
-            pair.tap = None
+            pair.listener = None
             # What waits is not run any more, nor a batch that was under way and comes after this.
             pair.ended = True
             self._waiting.put(partial(self._let_go, pair, asyncio.get_running_loop()))

@@ -2,8 +2,9 @@
 
 import io
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,29 +28,48 @@ def decode_npy(body: bytes) -> NDArray[Any]:
         10 + int.from_bytes(body[8:10], "little") if body[6:7] == b"\1" else 12 + int.from_bytes(body[8:12], "little")
     )
     try:
-        shape, fortran, dtype = _parse_header(body[: min(offset, 12 + _MAX_HEADER_BYTES)])
+        header = _parse_header(body[: min(offset, 12 + _MAX_HEADER_BYTES)])
+    except DecodeError:
+        raise
     except Exception as error:  # numpy evaluates the header as Python source, which fails in a dozen ways
         raise DecodeError(f"body: not a .npy array ({str(error)[:120]}). Write it with numpy.save.") from None
-    if dtype.kind not in _KINDS:
+    if header.nbytes != len(body) - offset:
         raise DecodeError(
-            f"body: dtype must be integer or floating point. Received: {str(dtype)[:60]}. Convert the array."
+            f"body: shape {str(header.shape)[:60]} of {header.dtype} must take the {len(body) - offset} bytes after "
+            "the header. Check that the array was sent whole."
         )
-    possible = len(shape) <= _MAX_AXES and all(type(n) is int and 0 <= n <= len(body) for n in shape)
-    if not possible or math.prod(shape) * dtype.itemsize != len(body) - offset:
-        raise DecodeError(
-            f"body: shape {str(shape)[:60]} of {dtype} must take the {len(body) - offset} bytes after the header. "
-            "Check that the array was sent whole."
-        )
-    array = np.frombuffer(body, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(body, header.dtype, offset=offset).reshape(header.shape, order=header.order)
     # Engines take native byte order only.
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return array if header.dtype.isnative else array.astype(header.dtype.newbyteorder("="))
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the header of a numeric array says; -1 ``nbytes`` where there can be no such array."""
+
+    shape: tuple[int, ...]
+    order: Literal["F", "C"]
+    dtype: np.dtype[Any]
+    nbytes: int
 
 
 @lru_cache(maxsize=64)
-def _parse_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and dtype; kept, as clients send the same header again and again and numpy takes 80 us over it."""
+def _parse_header(head: bytes) -> _Header:
+    """Kept, as clients send the same header again and again and numpy takes 80 us over it.
+
+    Raises:
+        DecodeError: The dtype is not numeric.
+        Exception: Of any kind: it is no header.
+    """
     stream = io.BytesIO(head)
     version = npy.read_magic(stream)
     # np.load would parse the header too, but allocate what it declares before looking at the length.
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    return read(stream, max_header_size=_MAX_HEADER_BYTES)
+    shape, fortran, dtype = read(stream, max_header_size=_MAX_HEADER_BYTES)
+    if dtype.kind not in _KINDS:
+        raise DecodeError(
+            f"body: dtype must be integer or floating point. Received: {str(dtype)[:60]}. Convert the array."
+        )
+    possible = len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
+    nbytes = math.prod(shape) * dtype.itemsize if possible else -1
+    return _Header(shape, "F" if fortran else "C", dtype, nbytes)

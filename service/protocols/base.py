@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from models.manifest import Manifest
 from models.names import is_version
-from service.decode.darkroom import Darkroom
 from service.decode.inflate import Inflater
 from service.decode.picture import Pictures, Row, decode_pictures
+from service.decode.picture_decoder import PictureDecoder
+from service.disconnects import unless_disconnected
 from service.errors import TooLargeError
-from service.leaving import unless_left
 from service.settings import Settings
 from service.trace_context import TraceContext
 
@@ -64,7 +64,7 @@ class Question:
         deadline: When an answer is of no use any more, `time.perf_counter` seconds.
         receive: ASGI's, where only that tells that the sender has left.
         trace: The sender's trace that it belongs to, if any.
-        darkroom: The worker's, for pictures.
+        picture_decoder: The worker's, for pictures.
         one_thread: For large JSON, so that only one such body is parsed at a time; None for asyncio's threads.
     """
 
@@ -81,7 +81,7 @@ class Question:
     deadline: float | None = None
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]] | None = None
     trace: TraceContext | None = None
-    darkroom: Darkroom | None = None
+    picture_decoder: PictureDecoder | None = None
     one_thread: Executor | None = None
 
 
@@ -94,7 +94,7 @@ class Decoded:
         applied: What was done to each picture on the way; empty for other rows.
         wanted: What else the protocol must remember for the answer, such as the outputs asked for.
         trial: Whether somebody only tries the model: neither drift, a shadow nor capture sees the rows.
-        pictures: Of which `rows` and `applied` are still to be made, by `develop`.
+        pictures: Of which `rows` and `applied` are still to be made, by `decode_pictures`.
     """
 
     rows: NDArray[Any]
@@ -108,7 +108,7 @@ class Decoded:
         """No rows yet."""
         return cls(np.empty((0, *pictures.task.input_shape), np.uint8), pictures=pictures)
 
-    def develop_at_once(self) -> None:
+    def decode_pictures_at_once(self) -> None:
         """Make rows of the pictures, however long it takes.
 
         Raises:
@@ -117,29 +117,29 @@ class Decoded:
         if self.pictures is not None:
             self._fill(decode_pictures(self.pictures.task, self.pictures.look()))
 
-    def develop_if_small(self) -> bool:
+    def decode_pictures_if_small(self) -> bool:
         """Make rows of pictures that take no time; whether the rows are there.
 
         Raises:
             ServingError: As `Pictures.look` and `decode_pictures`.
         """
         if self.pictures is not None and self.pictures.is_small():
-            self.develop_at_once()
+            self.decode_pictures_at_once()
         return self.pictures is None
 
-    async def develop(self, question: Question) -> None:
+    async def decode_pictures(self, question: Question) -> None:
         """Make rows of the pictures, beside the event loop when that may take long, and until the sender leaves.
 
         Raises:
             ServingError: As `Pictures.look` and `decode_pictures`.
             ClientDisconnectError: The sender left.
         """
-        if self.develop_if_small() or self.pictures is None:
+        if self.decode_pictures_if_small() or self.pictures is None:
             return
-        if question.darkroom is None:
-            raise RuntimeError("A question with pictures needs the worker's darkroom.")
-        developing = question.darkroom.develop(self.pictures)
-        self._fill(await (developing if question.receive is None else unless_left(question.receive, developing)))
+        if question.picture_decoder is None:
+            raise RuntimeError("A question with pictures needs the worker's picture_decoder.")
+        decoding = question.picture_decoder.decode(self.pictures)
+        self._fill(await (decoding if question.receive is None else unless_disconnected(question.receive, decoding)))
 
     def _fill(self, rows: list[Row]) -> None:
         self.rows, self.applied = np.stack([row for row, _ in rows]), [steps for _, steps in rows]

@@ -63,7 +63,7 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     tensors = tensors_from(message) if small else await asyncio.to_thread(tensors_from, message)
     found = (task, tensors, settings)
     decoded = rows_of(*found) if small else await asyncio.to_thread(rows_of, *found)
-    await decoded.develop(question)
+    await decoded.decode_pictures(question)
     decoded.wanted = wanted
     return decoded
 

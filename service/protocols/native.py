@@ -43,7 +43,7 @@ def decode_at_once(manifest: Manifest, question: Question, settings: Settings) -
         ServingError: As `decode_body` and `parameters_of`.
     """
     decoded = _decode_small(manifest.task, question, settings)
-    return decoded if decoded is not None and decoded.develop_if_small() else None
+    return decoded if decoded is not None and decoded.decode_pictures_if_small() else None
 
 
 async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
@@ -61,12 +61,12 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
         else:
             decoded = await asyncio.to_thread(decode_body, task, content_type, body, settings)
         decoded.wanted, decoded.trial = top_k, trial
-    await decoded.develop(question)
+    await decoded.decode_pictures(question)
     return decoded
 
 
 def _decode_small(task: Task, question: Question, settings: Settings) -> Decoded | None:
-    """`decode_body` of what does not take long, but for pictures that are still to be developed; else None."""
+    """`decode_body` of what does not take long, but for pictures that are still to be decoded; else None."""
     content_type, body = question.content_type, question.body
     if len(body) > _INLINE_BYTES and media_type_of(content_type) not in PICTURES:
         return None
@@ -82,7 +82,7 @@ def media_type_of(content_type: bytes) -> str:
 
 
 def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
-    """Rows from a body, or pictures to develop.
+    """Rows from a body, or pictures to decode.
 
     Raises:
         MediaTypeError: A content type that the task does not take.
@@ -109,7 +109,7 @@ def decode_body(task: Task, content_type: bytes, body: bytes, settings: Settings
 
 
 def decode_values(task: Task, instances: list[Any], settings: Settings) -> Decoded:
-    """Rows from parsed JSON instances, or pictures to develop.
+    """Rows from parsed JSON instances, or pictures to decode.
 
     Raises:
         ServingError: As `decode_body`.

@@ -69,7 +69,7 @@ def _columns(task: Task) -> tuple[str, str, str]:
 
 
 def rows_of(task: Task, tensors: Sequence[Tensor], settings: Settings) -> Decoded:
-    """Rows from a request's tensors, checked as strictly as those of any other protocol; or pictures to develop.
+    """Rows from a request's tensors, checked as strictly as those of any other protocol; or pictures to decode.
 
     Raises:
         InputError: A tensor that the model does not take or that is missing, or a value that breaks the schema.

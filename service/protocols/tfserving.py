@@ -65,7 +65,7 @@ def decode_at_once(manifest: Manifest, question: Question, settings: Settings) -
     if len(question.body) > _INLINE_BYTES:
         return None
     decoded = decode_body(manifest.task, question.body, settings)
-    return decoded if decoded.develop_if_small() else None
+    return decoded if decoded.decode_pictures_if_small() else None
 
 
 async def decode(manifest: Manifest, question: Question, settings: Settings) -> Decoded:
@@ -77,12 +77,12 @@ async def decode(manifest: Manifest, question: Question, settings: Settings) -> 
     body, task = question.body, manifest.task
     small = len(body) <= _INLINE_BYTES
     decoded = decode_body(task, body, settings) if small else await beside(question, decode_body, task, body, settings)
-    await decoded.develop(question)
+    await decoded.decode_pictures(question)
     return decoded
 
 
 def decode_body(task: Task, body: bytes, settings: Settings) -> Decoded:
-    """Rows from a body, or pictures to develop.
+    """Rows from a body, or pictures to decode.
 
     Raises:
         DecodeError: Not JSON, or a picture that is not base64.

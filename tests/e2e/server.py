@@ -54,6 +54,16 @@ class Server:
             time.sleep(0.05)
         raise AssertionError(f"not {status} within {_START_SECONDS} s:\n{self.text}")
 
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until so many are ready: one answers for all that only one is."""
+        wait_for(lambda: self.text.count(" ready: ") >= count, f"{count} workers")
+
+    def wait_until_followed(self, model: str, revision: int, alias: str = "production") -> None:
+        """Wait until every worker serves what this revision of the alias document says."""
+        # A worker that has just begun has seen none, and knows of no alias.
+        for labels in ({"model": "", "alias": ""}, {"model": model, "alias": alias}):
+            wait_for(lambda labels=labels: self.metric("serving_store_revision", **labels) >= revision, f"{labels}")
+
     def terminate(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from tests.redeploy.offered import slow_cars
 
 CAR = json.dumps({"instances": [{"weight": 3000, "horsepower": 100, "origin": "usa"}]}).encode()
 HEAD = b"POST /predict/cars HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
-# A small body of known length goes past uvicorn's general way; a chunked one does not.
+# A small body of known length goes past uvicorn's general path; a chunked one does not.
 LENGTH = b"%bContent-Length: %d\r\n\r\n%b" % (HEAD, len(CAR), CAR)
 CHUNKED = b"%bTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (HEAD, len(CAR), CAR)
 

@@ -89,16 +89,20 @@ def test_every_worker_follows_a_promotion_and_no_request_fails(home: Path, tmp_p
             client.start()
         store = Store(home)
         store.add(new.path)
-        promote = subprocess.run(
-            [str(Path(sys.executable).with_name("keras-serving")), "models", "promote", "cars", new.manifest.version],
-            env=os.environ | {"SERVING_HOME": str(home), "SERVING_PRETRAINED": str(tmp_path / "pre")},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert promote.stdout.strip() == f"cars: {old.manifest.version} -> {new.manifest.version}"
+
+        def models(*words: str) -> str:
+            return subprocess.check_output(
+                [str(Path(sys.executable).with_name("keras-serving")), "models", *words],
+                env=os.environ | {"SERVING_HOME": str(home), "SERVING_PRETRAINED": str(tmp_path / "pre")},
+                text=True,
+            )
+
+        switched = models("promote", "cars", new.manifest.version)
+        assert switched == f"cars: {old.manifest.version} -> {new.manifest.version}\n"
+        waited = models("wait", "cars", "--url", server.url)
+        assert waited == f"every worker of {server.url} has cars {new.manifest.version} (production)\n"
         # Fresh connections reach both workers.
-        wait_for(lambda: {ask(server.url).json()["version"] for _ in range(40)} == {new.manifest.version})
+        assert {ask(server.url).json()["version"] for _ in range(40)} == {new.manifest.version}
         wait_for(lambda: versions == set(values))
         stop.set()
         for client in clients:

@@ -108,9 +108,10 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
         assert "/admin/models/{model}/promote" in documents[0]["paths"]
         assert documents[0] == documents[1]
         Store(home).add(new.path)
+        # One that begins after an order loads a candidate after production.
+        server.wait_for_workers(2)
         assert admin(server, "load", token="x" * 20, version=versions[1]).status_code == 401
         assert admin(server, "load", version=versions[1]).json()["serving"] is True
-        wait_for(lambda: versions_of(server, ["?label=candidate"] * 40) == {versions[1]})  # The other worker follows.
         for query, bundle in {"?label=candidate": new, f"?version={versions[0]}": old, "": old}.items():
             answers = [ask(server.url, query) for _ in range(20)]
             assert {answer.json()["version"] for answer in answers} == {bundle.manifest.version}
@@ -125,11 +126,6 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
         def grouped() -> list[dict[str, str]]:
             return [{key: ask(server.url, key=key).json()["version"] for key in keys} for _ in range(3)]
 
-        def same_in_both() -> bool:
-            first, *others = grouped()
-            return set(first.values()) == set(versions) and all(group == first for group in others)
-
-        wait_for(same_in_both)
         answers = [ask(server.url) for _ in range(100)]
         assert all(is_right(answer, old, new) for answer in answers)
         assert 24 <= Counter(answer.json()["version"] for answer in answers)[versions[1]] <= 36
@@ -147,7 +143,7 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
 
         assert admin(server, "promote", version=versions[1], expect=versions[1]).status_code == 409
         assert admin(server, "promote", version=versions[1]).json()["serving"] is True
-        wait_for(lambda: {ask(server.url, key=key).json()["version"] for key in keys} == {versions[1]})
+        assert {ask(server.url, key=key).json()["version"] for key in keys} == {versions[1]}
         assert admin(server, "rollback").json()["version"] == versions[0]
         assert TOKEN not in server.text
     who = [(change.who, change.action) for change in Store(home).changes("cars")]
@@ -202,7 +198,8 @@ def test_a_poisoned_and_a_slow_candidate_are_rolled_back_in_every_worker_and_no_
             last = store.changes("cars")[-1]
             assert last.who == "service"
             assert last.reason.startswith(reason)
-            wait_for(lambda: versions_of(server, [""] * 20) == {old.manifest.version})
+            server.wait_until_followed("cars", store.aliases().revision)
+            assert versions_of(server, [""] * 20) == {old.manifest.version}
         wait_for(lambda: server.metric("serving_canary_rollbacks_total", model="cars") >= 2)
         wait_for(lambda: server.metric("serving_canary_failures_total", model="cars") >= 5)
 
@@ -212,8 +209,10 @@ def test_a_worker_that_starts_after_its_version_broke_falls_back_and_says_so(
 ) -> None:
     store = Store(home)
     with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
+        server.wait_for_workers(2)
         store.set_alias("cars", store.add(new.path).manifest.version)
-        wait_for(lambda: {ask(server.url).json()["version"] for _ in range(20)} == {new.manifest.version})
+        server.wait_until_followed("cars", store.aliases().revision)
+        assert versions_of(server, [""] * 20) == {new.manifest.version}
         (home / "models" / "cars" / new.manifest.version / ONNX).write_bytes(b"gone")
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)

@@ -16,7 +16,7 @@ from loadtests.expected import MANY, Case, cases
 from loadtests.formats import FORMATS, GRPC, PROTOCOLS
 from models.bundle import Bundle
 from models.task import Records, Task
-from service.decode.darkroom import Darkroom
+from service.decode.picture_decoder import PictureDecoder
 from service.protocols import grpc, native, openinference, tfserving
 from service.protocols.base import Answer, Decoded, Question
 from service.settings import Settings
@@ -33,7 +33,7 @@ async def read(case: Case, bundle: Bundle, protocol: str) -> tuple[Question, Dec
     content_type = dict(headers).get(b"content-type", b"")
     body: Any = pb.ModelInferRequest.FromString(case.body) if protocol == GRPC else case.body
     question = Question(SERVED[protocol], "1", content_type, body, size=len(case.body), headers=headers)  # type: ignore[arg-type]
-    question.darkroom = Darkroom(Settings().max_picture_pixels)
+    question.picture_decoder = PictureDecoder(Settings().max_picture_pixels)
     return question, await SERVED[protocol].decode(bundle.manifest, question, Settings())
 
 

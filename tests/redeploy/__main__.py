@@ -79,6 +79,8 @@ def run(options: argparse.Namespace, folder: Path) -> list[str]:
         *("--workers", "2"),
         pretrained=PRETRAINED,
         SERVING_ADMIN_TOKEN=ADMIN_TOKEN,
+        # By default it takes minutes until as many answers are remembered as ever will be: that is no leak.
+        SERVING_FEEDBACK_ROWS="500",
     ) as server:
         loop = Loop(server, NAME)
         loop.say(f"train the first version on {first} cars")

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from tests.redeploy.record import Record
 
@@ -45,6 +46,9 @@ def draw(record: Record, routes: Sequence[int], events: Sequence[Event], titles:
         ]
         latency.plot(seconds, values, color=colour, linewidth=1, label=f"p{percent}")
     latency.set(ylabel="latency, ms\n(from the scheduled time)", yscale="log")
+    # 20, not 2 x 10^1: milliseconds.
+    latency.yaxis.set_major_formatter("{x:g}")
+    latency.yaxis.set_minor_formatter(LogFormatter())
     latency.legend(loc="upper right", ncols=2)
 
     shown = np.isin(record.route, routes) & (record.status == 200)

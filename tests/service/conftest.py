@@ -84,7 +84,7 @@ async def start_runtime(thawed_garbage: None) -> AsyncIterator[StartRuntime]:
     async def start(settings: Settings) -> Runtime:
         runtime = Runtime.create(settings)
         runtimes.append(runtime)
-        runtime.start()
+        await runtime.start()
         await until(lambda: runtime.loader.ready)
         return runtime
 

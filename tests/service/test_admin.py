@@ -3,17 +3,24 @@
 import asyncio
 import json
 import logging
+import os
+import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prometheus_client  # noqa: F401 - before a test names the workers' folder: it decides at its import
 import pytest
 from starlette.requests import Request
 
 from models.bundle import GOLDEN, ONNX, Bundle
 from models.store import Store
+from service import pool
 from service.admin import ORDERS, _address
+from service.number_files import replace_file
 from service.runtime import Runtime
+from service.served import Served
 from service.settings import Settings
 from tests.bundles import CARS, CREATED
 from tests.conftest import MakeBundle
@@ -275,13 +282,139 @@ async def test_where_this_worker_cannot_follow_the_answer_says_why(
     assert outputs.shape == (1, 3)
 
 
+class OtherWorker:
+    """What one that lives says of itself to this one."""
+
+    def __init__(self, folder: Path, revision: int) -> None:
+        self._file = folder / f"present_serving_store_revision_{os.getppid()}.json"
+        self.follow(revision)
+
+    def follow(self, revision: int, **loaded: int) -> None:
+        """It has seen the revision, and has older ones of the aliases that are ``loaded``, of cars."""
+        rows = [["", "", revision], *(["cars", alias, older] for alias, older in loaded.items())]
+        replace_file(self._file, json.dumps(rows).encode())
+
+
+@pytest.fixture
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that they share."""
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    return folder
+
+
+async def test_a_worker_is_counted_on_before_its_first_request(
+    workers: Path, settings: Settings, thawed_garbage: None
+) -> None:
+    runtime = Runtime.create(settings)
+    await runtime.start()
+    assert (workers / f"present_serving_store_revision_{os.getpid()}.json").is_file()
+    await runtime.close()
+
+
+async def test_an_order_is_answered_when_the_other_workers_follow_too(
+    workers: Path, client: Client, runtime: Runtime, store: Store, newer: Bundle
+) -> None:
+    other = OtherWorker(workers, store.aliases().revision)
+    replace_file(workers / "present_serving_store_revision_99999999.json", b'[["", "", 0]]')  # One that was killed.
+    given = asyncio.create_task(order(client, "load", version=newer.manifest.version))
+    await until(lambda: "candidate" in runtime.loader.named("cars"))
+    await asyncio.sleep(0.2)
+    assert not given.done(), "a request that pins the version would be refused by the other one"
+    other.follow(store.aliases().revision, candidate=0)
+    await asyncio.sleep(0.2)
+    assert not given.done(), "it has seen the order, and is loading"
+    shown = (await client_of(runtime)("GET", "/models/cars")).json["aliases"]["candidate"]
+    assert (shown["loaded"], shown["in_all_workers"]) == (True, False)
+    other.follow(store.aliases().revision)
+    answer = await asyncio.wait_for(given, 5)
+    assert answer.json["serving"] is True
+
+
+async def test_an_order_waits_for_no_other_model_that_is_being_loaded(
+    workers: Path,
+    client: Client,
+    runtime: Runtime,
+    store: Store,
+    newer: Bundle,
+    bundle_of: MakeBundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = newer.manifest.version
+    await order(client, "load", version=version)
+    loading, go_on = asyncio.Event(), threading.Event()
+    load, loop = pool.load, asyncio.get_running_loop()
+
+    def slow(*arguments: Any) -> Served:
+        loop.call_soon_threadsafe(loading.set)
+        go_on.wait(20)
+        return load(*arguments)
+
+    monkeypatch.setattr("service.pool.load", slow)
+    trains = store.add(bundle_of(CARS, "trains").path).manifest
+    store.set_alias("trains", trains.version)
+    await loading.wait()
+    assert (await asyncio.wait_for(order(client, "promote", version=version), 5)).json["serving"] is True
+    assert runtime.loader.revision.in_all_workers("trains", "production") == {"production": 0}
+    go_on.set()
+    await until(
+        lambda: runtime.loader.revision.in_all_workers("trains", "production")["production"] == store.aliases().revision
+    )
+
+
+async def test_a_pinned_version_that_is_being_loaded_is_not_unknown(
+    client: Client, runtime: Runtime, store: Store, newer: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, load = threading.Event(), pool.load
+
+    def slow(*arguments: Any) -> Served:
+        go_on.wait(20)
+        return load(*arguments)
+
+    monkeypatch.setattr("service.pool.load", slow)
+    store.set_alias("cars", newer.manifest.version, "candidate")
+    await until(lambda: runtime.loader.document.target("cars", "candidate"))
+    for pin in ("label=candidate", f"version={newer.manifest.version}"):
+        answer = await client("POST", f"/predict/cars?{pin}", b"{}", headers={"content-type": "application/json"})
+        assert "of cars is being loaded" in check_problem(answer, 503)["detail"]
+        assert int(answer.headers["retry-after"]) >= 1
+    check_problem(await client("POST", "/predict/cars?label=blue", b"{}"), 404)
+    go_on.set()
+
+
+async def test_an_order_that_another_worker_does_not_follow_says_so(
+    workers: Path, client: Client, store: Store, newer: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.admin._WAIT_S", 0.3)
+    OtherWorker(workers, store.aliases().revision)
+    answer = await order(client, "promote", version=newer.manifest.version)
+    assert (answer.status, answer.json["serving"]) == (200, False)
+    assert "another worker of this server does not serve it yet" in answer.json["reason"]
+
+
+async def test_where_the_other_workers_cannot_be_asked_the_change_is_made_all_the_same(
+    workers: Path, client: Client, store: Store, newer: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.admin._WAIT_S", 0.3)
+    (workers / f"present_serving_store_revision_{os.getppid()}.json").write_bytes(b"{")
+    answer = await order(client, "promote", version=newer.manifest.version)
+    assert (answer.status, answer.json["serving"]) == (200, False)
+    assert store.aliases().models["cars"]["production"].version == newer.manifest.version
+
+
 async def test_models_shows_aliases_traffic_and_why_one_is_not_loaded(
     client: Client, runtime: Runtime, store: Store, newer: Bundle
 ) -> None:
     await order(client, "load", version=newer.manifest.version)
     await order(client, "shadow")
     shown = (await client("GET", "/models/cars")).json
-    assert shown["aliases"]["candidate"] == {"version": newer.manifest.version, "loaded": True}
+    assert shown["aliases"]["candidate"] == {
+        "version": newer.manifest.version,
+        "loaded": True,
+        "in_all_workers": True,
+    }
+    assert shown["revision"] == store.aliases().revision
     assert shown["traffic"] == {"canary": None, "shadow": True}
     store.remove_alias("cars", "candidate")
     await until(lambda: "candidate" not in runtime.loader.named("cars"))

@@ -25,7 +25,7 @@ from tritonclient.grpc import service_pb2 as pb
 from models.errors import ServingError
 from models.manifest import Manifest
 from models.task import ImageClassification, Records, Task
-from service.decode.darkroom import Darkroom
+from service.decode.picture_decoder import PictureDecoder
 from service.errors import status_of
 from service.grpc_calls import read
 from service.protocols import grpc, native, openinference, tfserving
@@ -36,7 +36,7 @@ from tests.bundles import CARS, CHURN, IMAGE, SERIES, STATE, example_of, make_bu
 
 TASKS: dict[str, Task] = {"cars": CARS, "churn": CHURN, "clothes": IMAGE, "heat": SERIES, "state": STATE}
 SETTINGS = Settings.load(max_request_rows=16, max_queue_rows=16, max_picture_pixels=10_000)
-DARKROOM = Darkroom(SETTINGS.max_picture_pixels)
+PICTURE_DECODER = PictureDecoder(SETTINGS.max_picture_pixels)
 # What a body of a few kilobytes may make of itself: rows, values, and what the parsers keep. Bytes.
 MOST_MEMORY = 8 * 2**20
 MORE = int(os.environ.get("FUZZ_EXAMPLES", "100"))
@@ -189,7 +189,9 @@ def nearly_right(draw: Any, right: Sent) -> Sent:
 
 def outcome(manifest: Manifest, sent: Sent) -> str:
     """What the sender is told; empty for an answer."""
-    question = Question(sent.protocol, "an-id", sent.content_type, sent.body, headers=sent.headers, darkroom=DARKROOM)
+    question = Question(
+        sent.protocol, "an-id", sent.content_type, sent.body, headers=sent.headers, picture_decoder=PICTURE_DECODER
+    )
     try:
         if sent.protocol is grpc:
             check_cost(sent.body)

@@ -69,7 +69,7 @@ async def test_what_looks_on_sees_no_rows_that_somebody_only_tries_and_all_are_a
     engine = FakeEngine(gate)
     batcher = batcher_of(engine, max_batch_rows=64)
     seen: list[tuple[list[float], list[float]]] = []
-    batcher.taps = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
+    batcher.listeners = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
     first = asyncio.create_task(batcher.submit(rows(9)))
     await gate.reached()
     waiting = [asyncio.create_task(batcher.submit(rows(*sent), trial=len(sent) == 2)) for sent in ((1,), (2, 3), (4,))]
@@ -88,7 +88,7 @@ async def test_what_looks_on_sees_only_rows_that_are_answered() -> None:
 
     batcher = batcher_of(FakeEngine(some_bad))
     seen: list[tuple[list[float], list[float]]] = []
-    batcher.taps = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
+    batcher.listeners = (lambda rows, outputs, _: seen.append((rows[:, 0].tolist(), outputs[:, 0].tolist())),)
     await answers(batcher, rows(1), rows(6), rows(2))
     await answers(batcher, rows(7))
     assert seen == [([1, 2], [2, 4])]
@@ -131,11 +131,11 @@ async def test_where_memory_runs_out_beside_the_engine_everybody_gets_an_answer(
         raise MemoryError
 
     batcher = batcher_of(FakeEngine(), inline_rows=inline_rows)
-    batcher.taps = (runs_out,)
+    batcher.listeners = (runs_out,)
     async with asyncio.timeout(10):
         found = await answers(batcher, rows(1), rows(2))
         assert [type(answer) for answer in found] == [EngineError] * 2
-        batcher.taps = ()
+        batcher.listeners = ()
         assert await answers(batcher, rows(3)) == [[6]]
         await batcher.close()
 

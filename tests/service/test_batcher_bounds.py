@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from service.batch_latency import BatchLatency
 from service.errors import DeadlineError, QueueFullError
-from service.pace import Pace
 from tests.service.engines import FakeEngine, Gate, batcher_of, rows
 
 
@@ -82,12 +82,12 @@ async def test_a_request_that_would_wait_for_too_long_is_refused_and_one_that_wa
 
 
 def test_one_batch_that_the_machine_held_up_is_no_pace_and_many_are() -> None:
-    pace = Pace(row_s=0.001, batch_s=0.0, batch_rows=8)
-    pace.took(1, 10.0)
-    assert pace.expect(100) < 0.2, "ten thousand times as long, once"
+    latency = BatchLatency(row_s=0.001, batch_s=0.0, batch_rows=8)
+    latency.took(1, 10.0)
+    assert latency.expect(100) < 0.2, "ten thousand times as long, once"
     for _ in range(100):
-        pace.took(8, 0.08)
-    assert pace.expect(100) == pytest.approx(1.0, rel=0.01)
+        latency.took(8, 0.08)
+    assert latency.expect(100) == pytest.approx(1.0, rel=0.01)
 
 
 async def test_what_a_batch_costs_beside_its_rows_counts_once_a_batch() -> None:

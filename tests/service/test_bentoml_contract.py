@@ -16,8 +16,9 @@ import pytest
 from _bentoml_sdk.service import Service
 from bentoml._internal.models import ModelStore
 
-from service.bounded import GeneralWay, Limits
-from service.fast_lane import FastLane
+from service.bounded import Limits
+from service.fast_path import FastPath
+from service.general_path import GeneralPath
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -77,7 +78,7 @@ def test_our_application_wraps_bentomls(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert KerasServing.openapi_spec.asdict()["openapi"] == "3.1.0"
 
 
-def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_lane_unless_it_is_switched_off(
+def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_path_unless_it_is_switched_off(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import uvicorn.config
@@ -90,16 +91,16 @@ def test_the_server_that_bentoml_makes_has_our_limits_and_the_fast_lane_unless_i
     monkeypatch.setenv("SERVING_MAX_HEAD_BYTES", "2048")
     for switch in ("false", "true"):
         monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", {"auto": "uvicorn.protocols.http.auto:AutoHTTPProtocol"})
-        monkeypatch.setenv("SERVING_FAST_LANE", switch)
+        monkeypatch.setenv("SERVING_FAST_PATH", switch)
         gateway: Any = KerasServing.to_asgi(is_main=True)
         # As BentoML's worker makes it: with the application, and with no protocol named.
         config = uvicorn.Config(app=gateway)
         config.load()
         chosen: Any = config.http_protocol_class
         if switch == "false":
-            assert (chosen.func, chosen.args) == (GeneralWay, (Limits(30, 2048),))
+            assert (chosen.func, chosen.args) == (GeneralPath, (Limits(30, 2048),))
         else:
-            assert (chosen.func, chosen.args) == (FastLane, (gateway.predictions,))
+            assert (chosen.func, chosen.args) == (FastPath, (gateway.predictions,))
             assert chosen.keywords == {"limits": Limits(30, 2048)}
 
 
@@ -121,7 +122,7 @@ async def test_the_api_method_too_waits_for_the_models_of_a_worker_that_has_just
     car = {"weight": 3504, "horsepower": 130, "origin": "usa"}
     early = asyncio.create_task(KerasServing.inner().predict(model="cars", instances=[car]))
     await asyncio.sleep(0.05)
-    runtime.start()
+    await runtime.start()
     assert (await early)["model"] == "cars"
     await runtime.close()
 

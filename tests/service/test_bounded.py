@@ -9,12 +9,13 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from service.bounded import GeneralWay, Limits
-from service.fast_lane import FastLane
+from service.bounded import Limits
+from service.fast_path import FastPath
+from service.general_path import GeneralPath
 from service.predictions import Predictions, Request
 from service.protocols.base import Response
 from tests.service.conftest import until
-from tests.service.test_fast_lane import FakeGateway, post, serving
+from tests.service.test_fast_path import FakeGateway, post, serving
 
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEADS = {
@@ -25,16 +26,16 @@ HEADS = {
     "trailers": CHUNKED % b"/" + b"1\r\nx\r\n0\r\n",
     "no request at all": b"",
 }
-EITHER_LANE = pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+EITHER_PATH = pytest.mark.parametrize("fast", [True, False], ids=["fast path", "general path"])
 PIECES = {"many headers": b"a: b\r\n", "trailers": b"a: b\r\n", "no request at all": b"\r\n"}
 
 
 @pytest.mark.parametrize("name", HEADS)
-@EITHER_LANE
-async def test_what_is_no_body_has_an_end(name: str, lane: bool) -> None:
+@EITHER_PATH
+async def test_what_is_no_body_has_an_end(name: str, fast: bool) -> None:
     piece = PIECES.get(name, b"a") * 500
     async with (
-        serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=10_000)) as served,
+        serving(FakeGateway(), fast=fast, limits=Limits(head_bytes=10_000)) as served,
         served.connection() as (reader, writer),
     ):
         answer = b""
@@ -50,17 +51,17 @@ async def test_what_is_no_body_has_an_end(name: str, lane: bool) -> None:
         await until(lambda: not served.server.server_state.connections)
 
 
-@EITHER_LANE
-async def test_a_body_in_tiny_chunks_may_have_any_number_of_them(lane: bool) -> None:
-    async with serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=1000)) as served:
+@EITHER_PATH
+async def test_a_body_in_tiny_chunks_may_have_any_number_of_them(fast: bool) -> None:
+    async with serving(FakeGateway(), fast=fast, limits=Limits(head_bytes=1000)) as served:
         tiny = b"1\r\n2\r\n" * 1000
         answer = await served.exchange(CHUNKED % b"/predict/cars", *[tiny] * 20, b"0\r\n\r\n")
     assert b"POST /predict/cars? 20000 " in answer
 
 
-@EITHER_LANE
-async def test_a_body_of_either_lane_is_no_head(lane: bool) -> None:
-    async with serving(FakeGateway(), lane=lane, limits=Limits(head_bytes=1000)) as served:
+@EITHER_PATH
+async def test_a_body_of_either_path_is_no_head(fast: bool) -> None:
+    async with serving(FakeGateway(), fast=fast, limits=Limits(head_bytes=1000)) as served:
         for size in (60_000, 300_000):
             whole = post(b"1" * size)
             assert b"POST /predict/cars? %d " % size in await served.exchange(whole[:5000], whole[5000:])
@@ -68,7 +69,7 @@ async def test_a_body_of_either_lane_is_no_head(lane: bool) -> None:
 
 INCOMPLETE = {
     "head": b"POST /predict/cars HTTP/1.1\r\nHost: a\r\n",
-    "body of the fast lane": post(b"[7]")[:-1],
+    "body of the fast path": post(b"[7]")[:-1],
     "large body": post(b"1" * 100_000)[:-1],
     "chunks": CHUNKED % b"/predict/cars" + b"1\r\nx\r\n",
 }
@@ -76,10 +77,10 @@ INCOMPLETE = {
 
 @pytest.mark.parametrize("before", [b"", post(b"[7]")], ids=["first", "second"])
 @pytest.mark.parametrize("name", INCOMPLETE)
-@EITHER_LANE
-async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, before: bytes, lane: bool) -> None:
+@EITHER_PATH
+async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, before: bytes, fast: bool) -> None:
     async with (
-        serving(FakeGateway(), lane=lane, limits=Limits(receive_s=0.2)) as served,
+        serving(FakeGateway(), fast=fast, limits=Limits(receive_s=0.2)) as served,
         served.connection() as (reader, writer),
     ):
         writer.write(before)
@@ -89,31 +90,31 @@ async def test_a_request_that_is_not_complete_in_time_is_told_so(name: str, befo
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408 ")
 
 
-@EITHER_LANE
-async def test_a_connection_without_a_request_is_closed_without_a_word(lane: bool) -> None:
+@EITHER_PATH
+async def test_a_connection_without_a_request_is_closed_without_a_word(fast: bool) -> None:
     limits = Limits(receive_s=0.1)
-    async with serving(FakeGateway(), lane=lane, limits=limits) as served, served.connection() as (reader, _):
+    async with serving(FakeGateway(), fast=fast, limits=limits) as served, served.connection() as (reader, _):
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
-@EITHER_LANE
-async def test_line_ends_after_an_answer_keep_no_connection_open(lane: bool) -> None:
+@EITHER_PATH
+async def test_line_ends_after_an_answer_keep_no_connection_open(fast: bool) -> None:
     limits = Limits(receive_s=0.1)
-    async with serving(FakeGateway(), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
+    async with serving(FakeGateway(), fast=fast, limits=limits) as served, served.connection() as (reader, writer):
         writer.write(post())
         assert await asyncio.wait_for(reader.read(1000), 5)
         writer.write(b"\r\n")
         assert b"200 OK" not in await asyncio.wait_for(reader.read(), 5)
 
 
-@EITHER_LANE
-async def test_an_answer_that_takes_longer_than_a_request_may_is_waited_for(lane: bool) -> None:
+@EITHER_PATH
+async def test_an_answer_that_takes_longer_than_a_request_may_is_waited_for(fast: bool) -> None:
     async def reply(_: Request) -> Response:
         await asyncio.sleep(0.3)
         return 200, [(b"content-length", b"2")], b"ok"
 
     limits = Limits(receive_s=0.05)
-    async with serving(FakeGateway(reply), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
+    async with serving(FakeGateway(reply), fast=fast, limits=limits) as served, served.connection() as (reader, writer):
         # The second one is incomplete all the while.
         writer.write(post() + post()[:-1])
         answers = await asyncio.wait_for(reader.read(), 5)
@@ -134,8 +135,8 @@ async def test_a_connection_whose_answer_came_before_its_body_is_idle_afterwards
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
-@EITHER_LANE
-async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) -> None:
+@EITHER_PATH
+async def test_more_requests_than_may_wait_on_a_connection_close_it(fast: bool) -> None:
     gate = asyncio.Event()
 
     async def reply(_: Request) -> Response:
@@ -143,7 +144,7 @@ async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) 
         return 200, [(b"content-length", b"0")], b""
 
     limits = Limits()
-    async with serving(FakeGateway(reply), lane=lane, limits=limits) as served, served.connection() as (reader, writer):
+    async with serving(FakeGateway(reply), fast=fast, limits=limits) as served, served.connection() as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
         try:
             # What it did not read may reset the connection.
@@ -153,7 +154,7 @@ async def test_more_requests_than_may_wait_on_a_connection_close_it(lane: bool) 
             gate.set()
 
 
-@pytest.mark.parametrize("name", ["body of the fast lane", "large body", "chunks"])
+@pytest.mark.parametrize("name", ["body of the fast path", "large body", "chunks"])
 async def test_what_is_not_complete_soon_after_the_server_stops_does_not_hold_that_up(name: str) -> None:
     async with (
         serving(FakeGateway(), limits=Limits(receive_s=60, last_s=0.1)) as served,
@@ -176,9 +177,9 @@ async def test_a_body_that_is_complete_soon_after_the_server_stops_is_answered()
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "general path"])
 async def test_a_wish_for_another_protocol_is_ignored_and_loses_no_earlier_answer(
-    lane: bool, caplog: pytest.LogCaptureFixture
+    fast: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     entered = asyncio.Event()
 
@@ -192,7 +193,7 @@ async def test_a_wish_for_another_protocol_is_ignored_and_loses_no_earlier_answe
         b"Sec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     async with (
-        serving(FakeGateway(late), lane=lane, limits=Limits()) as served,
+        serving(FakeGateway(late), fast=fast, limits=Limits()) as served,
         served.connection() as (reader, writer),
     ):
         writer.write(CHUNKED % b"/predict/cars" + b"0\r\n\r\n")
@@ -210,11 +211,11 @@ async def endless(_: Request) -> Response:
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["while serving", "at the stop"])
-@EITHER_LANE
-async def test_a_client_that_does_not_read_its_answer_is_dropped(lane: bool, stops: bool) -> None:
+@EITHER_PATH
+async def test_a_client_that_does_not_read_its_answer_is_dropped(fast: bool, stops: bool) -> None:
     limits = Limits(receive_s=60, last_s=0.1) if stops else Limits(receive_s=0.2)
     async with (
-        serving(FakeGateway(endless), lane=lane, keep_alive=60, limits=limits) as served,
+        serving(FakeGateway(endless), fast=fast, keep_alive=60, limits=limits) as served,
         served.connection() as (_, writer),
     ):
         # The second one has to wait until the first answer is read.
@@ -246,14 +247,14 @@ class Unread(asyncio.Transport):
         self.aborted = True
 
 
-def answering(transport: Unread, limits: Limits, *, lane: bool = False) -> GeneralWay | FastLane:
+def answering(transport: Unread, limits: Limits, *, fast: bool = False) -> GeneralPath | FastPath:
     told: dict[str, Any] = {
         "config": Config(cast(Any, FakeGateway()), log_config=None, timeout_keep_alive=0),
         "server_state": ServerState(),
         "app_state": {},
     }
     predictions = cast(Predictions, FakeGateway())
-    protocol = FastLane(predictions, limits, **told) if lane else GeneralWay(limits, **told)
+    protocol = FastPath(predictions, limits, **told) if fast else GeneralPath(limits, **told)
     protocol.connection_made(transport)
     return protocol
 
@@ -266,10 +267,10 @@ async def test_a_client_that_reads_slowly_gets_its_answer_however_long_that_take
 
 
 @pytest.mark.parametrize("closes", ["idle", "after its last answer", "with the rest unread"])
-@EITHER_LANE
-async def test_a_connection_that_closes_waits_for_no_reader_either(lane: bool, closes: str) -> None:
+@EITHER_PATH
+async def test_a_connection_that_closes_waits_for_no_reader_either(fast: bool, closes: str) -> None:
     transport = Unread(100)
-    protocol = answering(transport, Limits(receive_s=0.05), lane=lane)
+    protocol = answering(transport, Limits(receive_s=0.05), fast=fast)
     if closes == "with the rest unread":
         protocol.pause_writing()
         transport.close()

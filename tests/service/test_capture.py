@@ -116,7 +116,7 @@ async def test_a_share_of_the_requests_is_captured(capturing: Settings, start_ru
 
 async def test_what_was_captured_is_written_when_the_service_ends(capturing: Settings) -> None:
     runtime = Runtime.create(capturing)
-    runtime.start()
+    await runtime.start()
     await until(lambda: runtime.loader.ready)
     await ask(client_of(runtime), rows_of(CARS, 1), "last")
     await runtime.close()

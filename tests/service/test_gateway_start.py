@@ -19,7 +19,7 @@ async def test_a_prediction_waits_for_the_models_of_a_worker_that_has_just_start
     early = asyncio.create_task(predict(client_of(runtime), CAR))
     await asyncio.sleep(0.05)
     assert not early.done()
-    runtime.start()
+    await runtime.start()
     assert (await early).status == 200
     await runtime.close()
 

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from models.errors import InputError, ServingError
 from models.task import Task
-from service.decode.darkroom import Darkroom
+from service.decode.picture_decoder import PictureDecoder
 from service.protocols import grpc as protocol
 from service.protocols.base import Decoded, Question
 from service.protocols.tensors import Tensor
@@ -55,8 +55,8 @@ def raw(array: NDArray[Any], datatype: str, name: str = "input") -> Any:
 
 
 def question(message: Any, **options: Any) -> Question:
-    darkroom = Darkroom(SETTINGS.max_picture_pixels)
-    return Question(protocol, "an-id", b"", message, darkroom=darkroom, **options)
+    picture_decoder = PictureDecoder(SETTINGS.max_picture_pixels)
+    return Question(protocol, "an-id", b"", message, picture_decoder=picture_decoder, **options)
 
 
 class Models:

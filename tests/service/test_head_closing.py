@@ -9,8 +9,8 @@ from service.bounded import BoundedProtocol, Limits
 from service.predictions import Request
 from service.protocols.base import Response
 from tests.service.conftest import until
-from tests.service.test_fast_lane import BROKEN, FakeGateway, echo
-from tests.service.test_head_fast_lane import SMALL, Counted, Wire, connect, feed, knowing
+from tests.service.test_fast_path import BROKEN, FakeGateway, echo
+from tests.service.test_head_fast_path import SMALL, Counted, Wire, connect, feed, knowing
 
 
 def check_last(connection: BoundedProtocol, wire: Wire, gateway: FakeGateway) -> None:
@@ -69,10 +69,10 @@ async def test_a_connection_on_which_only_known_heads_come_is_not_closed_for_the
         one.connection_lost(None)
 
 
-@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
-async def test_line_ends_between_requests_do_not_add_up_however_many_heads_are_known(lane: bool) -> None:
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "general path"])
+async def test_line_ends_between_requests_do_not_add_up_however_many_heads_are_known(fast: bool) -> None:
     gateway = knowing(SMALL)
-    connection, wire = connect(gateway, lane=lane, limits=Limits(head_bytes=100))
+    connection, wire = connect(gateway, fast=fast, limits=Limits(head_bytes=100))
     for _ in range(60):
         await feed(connection, SMALL, b"\r\n")
     assert wire.written.count(b"HTTP/1.1 200 ") == 60

@@ -8,7 +8,7 @@ import pytest
 from models.task import Task
 from service.decode.json_cost import CHEAP_BYTES, check_few, check_json
 from service.errors import TooLargeError
-from service.protocols import native, openinference, tfserving
+from service.protocols import native, openinference_body, tfserving
 from service.settings import Settings
 from tests.bundles import CARS, IMAGE, SERIES, rows_of
 from tests.reliability import payloads
@@ -48,9 +48,9 @@ def test_every_protocol_looks_before_it_parses() -> None:
     with pytest.raises(TooLargeError, match="body: JSON"):
         tfserving.decode_body(CARS, bomb, SETTINGS)
     with pytest.raises(TooLargeError, match="body: JSON"):
-        openinference.read(CARS, bomb, None, SETTINGS.max_request_rows)
+        openinference_body.read(CARS, bomb, None, SETTINGS.max_request_rows)
     with pytest.raises(TooLargeError, match="body: JSON"):
-        openinference.read(CARS, bomb + bytes(100), len(bomb), SETTINGS.max_request_rows)
+        openinference_body.read(CARS, bomb + bytes(100), len(bomb), SETTINGS.max_request_rows)
 
 
 def pixel_by_pixel(count: int) -> list[Any]:

@@ -165,14 +165,14 @@ async def test_fast_models_run_on_the_loop_and_none_does_when_that_is_switched_o
     assert rendered(loader.metrics)[shown] == 0
 
 
-async def test_batches_are_bounded_and_paced_by_the_curve_that_was_measured_and_models_share_the_loops_turns(
+async def test_batches_are_bounded_and_paced_by_the_curve_that_was_measured_and_models_share_a_scheduler(
     started: Started, settings: Settings, store: Store, tmp_path: Path
 ) -> None:
     added = store.add(make_bundle(tmp_path / "more", "boats", CARS, seed=3).path)
     store.set_alias("boats", added.manifest.version)
     loader = await started(settings.model_copy(update={"batch_rows": 3, "max_queue_s": 7.0}))
     assert {"cars", "boats"} <= loader.served.keys()
-    assert len({id(served.batcher._turns) for served in loader.served.values()}) == 1
+    assert len({id(served.batcher._scheduler) for served in loader.served.values()}) == 1
     for served in loader.served.values():
         batcher, measured = served.batcher, served.profile
         assert batcher._max_batch_rows == measured.batch_rows == 3

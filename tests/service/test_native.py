@@ -21,7 +21,7 @@ from models.errors import DecodeError, InputError
 from models.manifest import Manifest
 from models.task import Task
 from service.decode import picture
-from service.decode.darkroom import Darkroom
+from service.decode.picture_decoder import PictureDecoder
 from service.errors import MediaTypeError, TooLargeError
 from service.protocols import native
 from service.protocols.base import Decoded, Pin, Question
@@ -35,7 +35,7 @@ PIXELS = rows_of(IMAGE, 1, seed=3)[0, :, :, 0]
 
 
 async def decode(task: Task, content_type: bytes, body: bytes, settings: Settings) -> Decoded:
-    question = Question(native, "id", content_type, body, darkroom=Darkroom(settings.max_picture_pixels))
+    question = Question(native, "id", content_type, body, picture_decoder=PictureDecoder(settings.max_picture_pixels))
     # Of the manifest, only the task is looked at.
     return await native.decode(cast(Manifest, SimpleNamespace(task=task)), question, settings)
 

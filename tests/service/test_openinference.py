@@ -16,7 +16,7 @@ from models.task import Task
 from service.openinference_routes import openinference_route
 from service.protocols import openinference
 from service.protocols.base import Pin
-from service.protocols.openinference import read
+from service.protocols.openinference_body import read
 from service.protocols.signature import check_wanted
 from service.protocols.signature import rows_of as rows_of_tensors
 from service.runtime import Runtime
@@ -364,7 +364,7 @@ def refusal_of(task: Task, body: bytes, json_bytes: int | None) -> str:
     try:
         request = read(task, body, json_bytes, 1024)
         check_wanted(task, request.wanted)
-        rows_of_tensors(task, request.tensors, SETTINGS).develop_at_once()
+        rows_of_tensors(task, request.tensors, SETTINGS).decode_pictures_at_once()
     except (InputError, DecodeError) as error:
         return str(error)
     return ""

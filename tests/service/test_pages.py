@@ -158,7 +158,7 @@ async def test_a_large_picture_is_not_prepared_for_who_has_left(client: Client, 
         await asyncio.Event().wait()
         return []
 
-    runtime.darkroom.develop = never  # type: ignore[method-assign]
+    runtime.picture_decoder.decode = never  # type: ignore[method-assign]
     client.leave.set()
     body = png_of(Image.new("1", (2000, 2000)))
     answer = await client("POST", "/models/clothes/prepared", body, headers={"content-type": "image/png"})

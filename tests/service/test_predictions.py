@@ -260,6 +260,6 @@ async def test_a_server_that_drains_closes_and_one_that_stops_refuses(runtime: R
 @pytest.mark.parametrize("way", WAYS)
 async def test_what_looks_on_sees_no_rows_that_somebody_only_tries(runtime: Runtime, way: Way) -> None:
     seen: list[float] = []
-    runtime.loader.find("cars").batcher.taps = (lambda rows, *_: seen.extend(rows[:, 0]),)
+    runtime.loader.find("cars").batcher.listeners = (lambda rows, *_: seen.extend(rows[:, 0]),)
     await way(runtime, car(1111), car(2222, "/predict/cars?trial=1"), car(3333))
     assert seen == [1111, 3333]

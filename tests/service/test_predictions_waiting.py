@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from models.pictures import png
 from models.store import Store
 from service.bounded import DEFAULT
-from service.fast_lane import FastLane
+from service.fast_path import FastPath
 from service.predictions import Predictions, Request
 from service.protocols.base import Response
 from service.runtime import Runtime
@@ -170,7 +170,7 @@ async def test_a_prediction_leaves_nothing_to_the_garbage_collector(fresh: Runti
         "server_state": ServerState(),
         "app_state": {},
     }
-    connection = FastLane(Predictions(fresh), DEFAULT, **told)
+    connection = FastPath(Predictions(fresh), DEFAULT, **told)
     connection.connection_made(transport)
     body = body_of({**CAR, "weight": 12 if kind == "refused" else 3504})
     line = b"POST /predict/cars HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

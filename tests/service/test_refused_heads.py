@@ -7,8 +7,8 @@ import pytest
 
 from service.bounded import DEFAULT
 from tests.service.conftest import until
-from tests.service.test_bounded import CHUNKED, EITHER_LANE
-from tests.service.test_fast_lane import FakeGateway, post, serving
+from tests.service.test_bounded import CHUNKED, EITHER_PATH
+from tests.service.test_fast_path import FakeGateway, post, serving
 
 HEAD = b"POST /predict/cars HTTP/1.1\r\n"
 REASONS = {
@@ -28,10 +28,10 @@ REASONS = {
 
 
 @pytest.mark.parametrize("request_", REASONS, ids=lambda raw: REASONS[raw].decode())
-@EITHER_LANE
-async def test_what_cannot_be_parsed_is_told_which_rule_it_breaks(request_: bytes, lane: bool) -> None:
+@EITHER_PATH
+async def test_what_cannot_be_parsed_is_told_which_rule_it_breaks(request_: bytes, fast: bool) -> None:
     gateway = FakeGateway()
-    async with serving(gateway, lane=lane, limits=DEFAULT) as served:
+    async with serving(gateway, fast=fast, limits=DEFAULT) as served:
         answer = await served.exchange(request_)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
@@ -45,16 +45,16 @@ async def test_what_cannot_be_parsed_is_told_which_rule_it_breaks(request_: byte
     assert gateway.taken == []
 
 
-@EITHER_LANE
-async def test_an_old_request_needs_no_host(lane: bool) -> None:
-    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+@EITHER_PATH
+async def test_an_old_request_needs_no_host(fast: bool) -> None:
+    async with serving(FakeGateway(), fast=fast, limits=DEFAULT) as served:
         answer = await served.exchange(b"GET /livez HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-@EITHER_LANE
-async def test_what_an_error_of_our_own_says_is_not_told(lane: bool) -> None:
-    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+@EITHER_PATH
+async def test_what_an_error_of_our_own_says_is_not_told(fast: bool) -> None:
+    async with serving(FakeGateway(), fast=fast, limits=DEFAULT) as served:
         answer = await served.exchange(post(b"[7]", "/predict/\u00e9".encode("latin-1")))
     assert b"codec" not in answer
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -68,7 +68,7 @@ class Slow(FakeGateway):
         self.go_on = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The general way."""
+        """The general path."""
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
             await send({"type": "http.response.body", "body": b"ha", "more_body": True})
@@ -80,10 +80,10 @@ BROKEN = pytest.mark.parametrize("broken", [b"rubbish\r\n\r\n", b"GET /livez HTT
 
 
 @BROKEN
-@EITHER_LANE
-async def test_a_broken_request_is_not_answered_inside_the_answer_before_it(broken: bytes, lane: bool) -> None:
+@EITHER_PATH
+async def test_a_broken_request_is_not_answered_inside_the_answer_before_it(broken: bytes, fast: bool) -> None:
     gateway = Slow()
-    async with serving(gateway, lane=lane, limits=DEFAULT) as served, served.connection() as (reader, writer):
+    async with serving(gateway, fast=fast, limits=DEFAULT) as served, served.connection() as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\nha"), 5)
         (connection,) = served.server.server_state.connections
@@ -94,11 +94,11 @@ async def test_a_broken_request_is_not_answered_inside_the_answer_before_it(brok
 
 
 @BROKEN
-@EITHER_LANE
+@EITHER_PATH
 async def test_requests_before_a_broken_one_are_answered_and_then_the_connection_is_closed(
-    broken: bytes, lane: bool
+    broken: bytes, fast: bool
 ) -> None:
-    async with serving(FakeGateway(), lane=lane, limits=DEFAULT) as served:
+    async with serving(FakeGateway(), fast=fast, limits=DEFAULT) as served:
         answer = await served.exchange(post(b"[7]") + post(b"[8]") + broken)
     assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 ") == 2
     assert answer.count(b"\r\nconnection: close\r\n") == 1

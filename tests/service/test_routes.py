@@ -278,7 +278,7 @@ async def test_a_volume_that_hangs_does_not_hold_up_the_stop(
     runtime = Runtime.create(settings)
     monkeypatch.setattr("service.patience.PATIENCE_S", 0.05)
     monkeypatch.setattr(runtime.metrics, "save", hang)
-    runtime.start()
+    await runtime.start()
     try:
         await runtime.close()
     finally:

@@ -27,6 +27,11 @@ def test_without_an_environment_everything_has_a_default() -> None:
     assert settings.home == Path.home() / ".keras-serving"
 
 
+def test_a_refusal_waits_for_no_batch_that_takes_as_long_as_it_may_itself() -> None:
+    # 5 ms (tests/reliability/test_overload.py); what runs on the event loop holds it up.
+    assert Settings().inline_ms < 5
+
+
 def test_the_environment_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SERVING_MAX_BATCH_ROWS", "128")
     monkeypatch.setenv("SERVING_HOME", str(tmp_path))

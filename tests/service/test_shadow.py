@@ -178,7 +178,7 @@ async def test_what_a_slow_candidate_cannot_take_is_shed_and_production_waits_fo
 async def test_a_batch_whose_turn_comes_while_production_has_rows_waiting_is_shed(runtime: Runtime) -> None:
     served = runtime.loader.find("cars")
     served.batcher.queued_rows = 1
-    served.batcher.taps[-1](rows_of(CARS, 5), np.zeros((5, 3), np.float32), 0.001)
+    served.batcher.listeners[-1](rows_of(CARS, 5), np.zeros((5, 3), np.float32), 0.001)
     pair = runtime.loader.router.shadows.pairs["cars"]
     await until(lambda: pair.rows["shed"] == 5)
     served.batcher.queued_rows = 0
@@ -252,7 +252,7 @@ async def test_the_thread_rests_so_that_it_takes_no_more_than_its_share(
     await until(lambda: "candidate" in runtime.loader.aliases["cars"])
     served = runtime.loader.find("cars")
     shadows.begin("cars", served, candidate_of(runtime.loader))
-    served.batcher.taps[-1](rows_of(CARS, 5), np.zeros((5, 3), np.float32), 0.001)
+    served.batcher.listeners[-1](rows_of(CARS, 5), np.zeros((5, 3), np.float32), 0.001)
     await until(lambda: rests)
     assert rests[0] >= 3 * shadows.pairs["cars"].seconds[1] > 0
     await shadows.close()

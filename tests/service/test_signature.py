@@ -102,7 +102,7 @@ def test_encoded_pictures_are_prepared_as_everywhere() -> None:
     files = [png(one[:, :, 0]) for one in pixels]
     for shape in ((2,), (2, 1)):
         decoded = rows_of(IMAGE, [Tensor("input", BYTES, shape, files)], SETTINGS)
-        decoded.develop_at_once()
+        decoded.decode_pictures_at_once()
         assert np.array_equal(decoded.rows, pixels)
         assert decoded.applied == [(), ()]
 

@@ -253,7 +253,7 @@ def test_no_body_breaks_it(document: Any) -> None:
     for task in (IMAGE, CARS, SERIES):
         try:
             decoded = decode_body(task, json.dumps(document).encode(), SETTINGS)
-            decoded.develop_at_once()
+            decoded.decode_pictures_at_once()
         except (InputError, DecodeError) as error:
             refusal = str(error)
         else:

@@ -37,7 +37,7 @@ def test_a_training_file_sent_to_the_service_becomes_the_row_that_training_saw(
     for index, file in enumerate(data.files):
         media = b"image/png" if file.name.endswith("png") else b"image/jpeg"
         decoded = native.decode_body(data.task, media, (folder / file.name).read_bytes(), Settings())
-        decoded.develop_at_once()
+        decoded.decode_pictures_at_once()
         np.testing.assert_array_equal(decoded.rows[0], raw.pictures[index])
 
 

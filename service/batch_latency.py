@@ -8,7 +8,7 @@ _WEIGHT = 0.1
 _MOST = 4.0
 
 
-class Pace:
+class BatchLatency:
     """Expects seconds for rows: each batch costs something, and each row.
 
     Args:
@@ -17,7 +17,7 @@ class Pace:
         batch_rows: Largest batch.
 
     Attributes:
-        full_row_s: Seconds a row in a full batch, at the present pace.
+        full_row_s: Seconds a row in a full batch, as batches take at present.
     """
 
     def __init__(self, row_s: float, batch_s: float, batch_rows: int) -> None:

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
-Turn = Callable[[asyncio.AbstractEventLoop], bool]
-"""Dispatches what one model has queued; whether a batch ran on the loop itself."""
+Dispatch = Callable[[asyncio.AbstractEventLoop], bool]
+"""Begins a batch of what one model has queued; whether a batch ran on the loop itself."""
 
 _TOGETHER_S = 0.05
 """Seconds for which several models count as busy after one has run a batch on the loop behind another's."""
 
 
-class Turns:
+class Scheduler:
     """Gives the models of one worker their turns, one after the other, and one batch a turn of the event loop.
 
     Between two batches answers go out and requests come in; however many models are busy, nobody waits for more than
@@ -21,18 +21,18 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Turn] = deque()
+        self._waiting: deque[Dispatch] = deque()
         self._scheduled = False
-        self._last: Turn | None = None
-        self._shared_until = 0.0
+        self._last: Dispatch | None = None
+        self._contended_until = 0.0
 
-    def shared(self, now: float) -> bool:
+    def is_contended(self, now: float) -> bool:
         """Whether several models have had turns of late; ``now`` in `time.perf_counter` seconds."""
-        return now < self._shared_until
+        return now < self._contended_until
 
-    def wait(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
+    def schedule(self, loop: asyncio.AbstractEventLoop, dispatch: Dispatch) -> None:
         """Queue a turn; it comes once what is being read in this turn of the loop is queued too."""
-        self._waiting.append(turn)
+        self._waiting.append(dispatch)
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._next, loop)
@@ -42,11 +42,11 @@ class Turns:
         try:
             # A turn that only starts a thread takes no time of the loop's.
             for _ in range(len(waiting)):
-                turn = waiting.popleft()
-                if turn(loop):
-                    if self._last not in {None, turn}:
-                        self._shared_until = perf_counter() + _TOGETHER_S
-                    self._last = turn
+                dispatch = waiting.popleft()
+                if dispatch(loop):
+                    if self._last not in {None, dispatch}:
+                        self._contended_until = perf_counter() + _TOGETHER_S
+                    self._last = dispatch
                     break
         finally:
             self._scheduled = bool(waiting)

@@ -1,12 +1,11 @@
-"""HTTP for predictions, for a fifth less CPU time a request than by uvicorn's general way.
+"""HTTP for predictions, for a fifth less CPU time a request than by uvicorn's general path.
 
 uvicorn makes an ASGI scope, a request cycle, an event and a timer for each request, and checks and writes its answer in
 two parts (``python -m benchmarks.profile_path`` measures both ways). A small POST to a prediction's path needs none of
 that: it is answered by `Predictions.answer` from the body as it came, and a head that came before is not parsed again.
-Everything else (larger bodies, other paths and
-methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0, a deadline and a body that did not come along) goes
-uvicorn's way, on the same connection.
-The parser is the same (llhttp), so both understand every request alike.
+Everything else (larger bodies, other paths and methods, pipelining, upgrades, ``Expect``, chunked bodies, HTTP/1.0, a
+deadline and a body that did not come along) goes uvicorn's way, on the same connection. The parser is the same
+(llhttp), so both understand every request alike.
 """
 
 import logging
@@ -32,16 +31,12 @@ _UNUSUAL: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _CLOSE: Final = (b"connection", b"close")
 
 
-def _nothing() -> None:
-    """Nobody need be told."""
-
-
 class _Exchange:
-    """One request on the fast lane, with the members that `HttpToolsProtocol` looks at in its own request cycles."""
+    """One request on the fast path, with the members that `HttpToolsProtocol` looks at in its own request cycles."""
 
     __slots__ = ("chunks", "disconnected", "keep_alive", "on_leave", "response_complete")
 
-    def __init__(self, on_leave: Callable[[], object] = _nothing) -> None:
+    def __init__(self, on_leave: Callable[[], object] | None = None) -> None:
         self.chunks: list[bytes] = []
         self.disconnected = False
         self.response_complete = False
@@ -55,11 +50,11 @@ class _Exchange:
 
     def set(self) -> None:
         """The connection is lost."""
-        if self.disconnected:
+        if self.disconnected and self.on_leave is not None:
             self.on_leave()
 
 
-class FastLane(BoundedProtocol):
+class FastPath(BoundedProtocol):
     """One connection.
 
     Args:
@@ -71,16 +66,15 @@ class FastLane(BoundedProtocol):
     def __init__(self, predictions: Predictions, /, limits: Limits = DEFAULT, **arguments: Any) -> None:
         super().__init__(limits, **arguments)
         self._predictions = predictions
-        # The request that the parser is in, where it is on the fast lane, and how it is to be answered.
+        # The request that the parser is in, where it is on the fast path, and how it is to be answered.
         self._exchange: _Exchange | None = None
         self._protocol: HttpProtocol = native
         self._length = 0
         self._unusual = False
         self._idle_since = 0.0
         self._started = 0.0
-        # Of the last request on the fast lane, and how many have begun in what is being parsed.
+        # Of the last request on the fast path in what is being parsed.
         self._head: Head | None = None
-        self._begun = 0
 
     def data_received(self, data: bytes) -> None:
         """What came in; the parser sees it, unless it is a whole request with a head that it has seen before."""
@@ -96,9 +90,9 @@ class FastLane(BoundedProtocol):
             exchange = self.cycle = _Exchange()  # type: ignore[assignment]
             self._answer(exchange, Request(head, body, started=perf_counter()))
             return
-        self._head, self._begun = None, 0
+        self._head = None
         super().data_received(data)
-        if self._head is not None and self._begun == 1 and self.between:
+        if self._head is not None:
             self._predictions.heads.keep(data, self._head)
 
     # The parser's callbacks, in their order.
@@ -106,7 +100,6 @@ class FastLane(BoundedProtocol):
     def on_message_begin(self) -> None:
         """A request begins; its scope is made where uvicorn's way turns out to be its own."""
         self.begun()
-        self._begun += 1
         self._started = perf_counter()
         self.url = b""
         self.headers = []
@@ -115,7 +108,7 @@ class FastLane(BoundedProtocol):
         self._length, self._unusual = 0, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; notes what keeps a request from the fast lane."""
+        """One header; notes what keeps a request from the fast path."""
         name = name.lower()
         if name == b"content-length":
             self._length = int(value)
@@ -125,7 +118,7 @@ class FastLane(BoundedProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Choose the lane."""
+        """Choose the path."""
         self.head_completed()
         protocol = self._fast()
         if protocol is not None:
@@ -143,7 +136,7 @@ class FastLane(BoundedProtocol):
         self.cycle.keep_alive &= not self.leaves
 
     def _fast(self) -> HttpProtocol | None:
-        """How the request that begins is to be answered, if it may take the fast lane."""
+        """How the request that begins is to be answered, if it may take the fast path."""
         parser = self.parser
         if (
             self._unusual
@@ -194,10 +187,10 @@ class FastLane(BoundedProtocol):
 
     def _answer(self, exchange: _Exchange, request: Request) -> None:
         # When nobody is there to read an answer any more, what is still queued is not computed.
-        exchange.on_leave = _nothing
+        exchange.on_leave = None
         on_leave = self._predictions.answer(request, partial(self._give, exchange))
-        # It may be answered already, or its answer be waiting for a client that reads nothing.
-        if not exchange.response_complete and exchange.on_leave is _nothing:
+        # Its answer may be there already, and be waiting for a client that reads nothing.
+        if exchange.on_leave is None:
             exchange.on_leave = on_leave
 
     def _give(self, exchange: _Exchange, response: Response | None) -> None:
@@ -208,7 +201,7 @@ class FastLane(BoundedProtocol):
             return
         exchange.response_complete = True
         # It leads back here: what goes in circles waits for the garbage collector, which stops everything to look.
-        exchange.on_leave = _nothing
+        exchange.on_leave = None
         if self.transport.is_closing():
             return
         try:

@@ -1,4 +1,4 @@
-"""A known head on the fast lane: whatever comes in whichever pieces, it gets the bytes that the parser's way gives."""
+"""A known head on the fast path: whatever comes in whichever pieces, it gets the bytes that the parser's way gives."""
 
 import asyncio
 from random import Random
@@ -8,13 +8,14 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from service.bounded import DEFAULT, BoundedProtocol, GeneralWay, Limits
-from service.fast_lane import FastLane
+from service.bounded import DEFAULT, BoundedProtocol, Limits
+from service.fast_path import FastPath
+from service.general_path import GeneralPath
 from service.head import Head, KnownHeads
 from service.predictions import Predictions, Request
 from service.protocols.base import Response
 from tests.service.conftest import until
-from tests.service.test_fast_lane import BROKEN, CHUNKED, FakeGateway, post
+from tests.service.test_fast_path import BROKEN, CHUNKED, FakeGateway, post
 
 
 class Wire(asyncio.Transport):
@@ -55,12 +56,12 @@ class Counted(KnownHeads):
 
 
 def connect(
-    gateway: FakeGateway, *, lane: bool = True, limits: Limits = DEFAULT, keep_alive: Any = 60
+    gateway: FakeGateway, *, fast: bool = True, limits: Limits = DEFAULT, keep_alive: Any = 60
 ) -> tuple[BoundedProtocol, Wire]:
     """A connection, and what stands for its socket: what is fed to it comes in exactly these pieces."""
     config = Config(cast(Any, gateway), log_config=None, timeout_keep_alive=keep_alive)
     told: dict[str, Any] = {"config": config, "server_state": ServerState(), "app_state": {}}
-    connection = FastLane(cast(Predictions, gateway), limits, **told) if lane else GeneralWay(limits, **told)
+    connection = FastPath(cast(Predictions, gateway), limits, **told) if fast else GeneralPath(limits, **told)
     wire = Wire()
     connection.connection_made(wire)
     return connection, wire
@@ -84,8 +85,8 @@ async def feed(connection: BoundedProtocol, *pieces: bytes, waits: bool = True) 
     await settled(connection)
 
 
-async def answered(*pieces: bytes, gateway: FakeGateway, lane: bool, waits: bool = True) -> bytes:
-    connection, wire = connect(gateway, lane=lane)
+async def answered(*pieces: bytes, gateway: FakeGateway, fast: bool, waits: bool = True) -> bytes:
+    connection, wire = connect(gateway, fast=fast)
     await feed(connection, *pieces, waits=waits)
     connection.connection_lost(None)
     return wire.written
@@ -152,8 +153,8 @@ async def test_any_requests_in_any_pieces_get_the_bytes_that_the_parsers_way_giv
         cuts = sorted(min(max(cut, 0), len(whole)) for cut in cuts)
         pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
         waits = random.random() < 0.7
-        expected = await answered(*pieces, gateway=FakeGateway(), lane=False, waits=waits)
-        assert await answered(*pieces, gateway=gateway, lane=True, waits=waits) == expected, pieces
+        expected = await answered(*pieces, gateway=FakeGateway(), fast=False, waits=waits)
+        assert await answered(*pieces, gateway=gateway, fast=True, waits=waits) == expected, pieces
     assert cast(Counted, gateway.heads).found > 50
 
 
@@ -167,14 +168,14 @@ async def test_a_known_head_needs_no_parser_and_says_the_same() -> None:
     connection.parser = cast(Any, None)
     connection.data_received(post(b"[9]"))
     assert bodies(gateway) == [b"[9]"]
-    assert wire.written == await answered(post(b"[9]"), gateway=FakeGateway(), lane=False)
+    assert wire.written == await answered(post(b"[9]"), gateway=FakeGateway(), fast=False)
 
 
 @pytest.mark.parametrize("cut", range(1, len(SMALL)))
 async def test_a_known_head_in_pieces_is_read_as_ever(cut: int) -> None:
     gateway = knowing(SMALL)
-    expected = await answered(SMALL, SMALL, gateway=FakeGateway(), lane=False)
-    assert await answered(SMALL[:cut], SMALL[cut:], SMALL, gateway=gateway, lane=True) == expected
+    expected = await answered(SMALL, SMALL, gateway=FakeGateway(), fast=False)
+    assert await answered(SMALL[:cut], SMALL[cut:], SMALL, gateway=gateway, fast=True) == expected
     assert bodies(gateway) == [b"[1]", b"[1]"]
 
 
@@ -182,17 +183,17 @@ async def test_a_body_that_is_a_request_with_a_known_head_is_a_body() -> None:
     gateway = knowing(SMALL)
     for outer in (NESTED, post(b"7" * 70_000 + SMALL)):
         head = outer.index(SMALL)
-        expected = await answered(outer, gateway=FakeGateway(), lane=False)
-        assert await answered(outer[:head], outer[head:], gateway=gateway, lane=True) == expected
+        expected = await answered(outer, gateway=FakeGateway(), fast=False)
+        assert await answered(outer[:head], outer[head:], gateway=gateway, fast=True) == expected
     assert bodies(gateway) == [SMALL]
 
 
 async def test_a_head_that_has_a_known_one_in_it_is_one_head() -> None:
     gateway = knowing(SMALL)
     pieces = (b"GET /x HTTP/1.1\r\nX: ", SMALL)
-    expected = await answered(*pieces, gateway=FakeGateway(), lane=False)
+    expected = await answered(*pieces, gateway=FakeGateway(), fast=False)
     assert expected.count(b"GET /x? 3 ") == 1
-    assert await answered(*pieces, gateway=gateway, lane=True) == expected
+    assert await answered(*pieces, gateway=gateway, fast=True) == expected
 
 
 async def test_the_rest_of_a_body_that_is_answered_already_is_no_request() -> None:
@@ -212,8 +213,8 @@ async def test_the_rest_of_a_body_that_is_answered_already_is_no_request() -> No
 
 async def test_known_heads_in_one_piece_are_pipelined_as_ever() -> None:
     gateway = knowing(SMALL)
-    expected = await answered(SMALL * 3, gateway=FakeGateway(), lane=False)
-    assert await answered(SMALL * 3, gateway=gateway, lane=True) == expected
+    expected = await answered(SMALL * 3, gateway=FakeGateway(), fast=False)
+    assert await answered(SMALL * 3, gateway=gateway, fast=True) == expected
     assert cast(Counted, gateway.heads).found == 1, "of the only look, at the one that was learned"
 
 

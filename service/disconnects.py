@@ -14,7 +14,7 @@ WATCHED_S = 0.005
 of its own: some 15 microseconds, so 0.3 % of the wait at most."""
 
 
-async def unless_left(receive: Receive, work: Awaitable[Done]) -> Done:
+async def unless_disconnected(receive: Receive, work: Awaitable[Done]) -> Done:
     """The result of ``work``, which is cancelled when the client leaves.
 
     Args:

@@ -14,7 +14,7 @@ _TRIES = 5
 _WAIT_S = 0.05
 
 
-def again(change: Callable[_Arguments, _Done]) -> Callable[_Arguments, _Done]:
+def retry_if_overtaken(change: Callable[_Arguments, _Done]) -> Callable[_Arguments, _Done]:
     """Let a change that was overtaken be made once more, from its beginning, a few times.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The fast lane answers as uvicorn's general way does, byte for byte, and leaves it what is not its own."""
+"""The fast path answers as uvicorn's general path does, byte for byte, and leaves it what is not its own."""
 
 import asyncio
 import re
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.bounded import DEFAULT, GeneralWay, Limits
-from service.fast_lane import FastLane
+from service.bounded import DEFAULT, Limits
+from service.fast_path import FastPath
+from service.general_path import GeneralPath
 from service.head import Head, KnownHeads
 from service.predictions import Give, Request
 from service.protocols import native
@@ -38,7 +39,7 @@ async def echo(request: Request) -> Response:
 
 @dataclass
 class FakeGateway:
-    """Answers with ``reply``, without a task if so; `taken` are the requests that came by the fast lane."""
+    """Answers with ``reply``, without a task if so; `taken` are the requests that came by the fast path."""
 
     reply_with: Reply = echo
     at_once: bool = False
@@ -68,7 +69,7 @@ class FakeGateway:
         return lambda: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The general way."""
+        """The general path."""
         if scope["type"] != "http":
             return
         head = Head(native, scope["method"], scope["path"], scope["query_string"], scope["headers"])
@@ -105,12 +106,12 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    gateway: FakeGateway, *, lane: bool = True, keep_alive: int = 5, limits: Limits | None = None
+    gateway: FakeGateway, *, fast: bool = True, keep_alive: int = 5, limits: Limits | None = None
 ) -> AsyncIterator[Served]:
-    """A server; without the lane and without limits it is uvicorn's own."""
-    protocol: Any = partial(FastLane, gateway, limits=limits or DEFAULT)
-    if not lane:
-        protocol = partial(GeneralWay, limits) if limits else "httptools"
+    """A server; without the fast path and without limits it is uvicorn's own."""
+    protocol: Any = partial(FastPath, gateway, limits=limits or DEFAULT)
+    if not fast:
+        protocol = partial(GeneralPath, limits) if limits else "httptools"
     config = uvicorn.Config(
         gateway,
         port=0,
@@ -166,7 +167,7 @@ OTHERS = {
 
 async def test_everything_else_goes_uvicorns_way_and_gets_its_answer() -> None:
     gateway = FakeGateway()
-    async with serving(gateway, keep_alive=1) as fast, serving(FakeGateway(), lane=False, keep_alive=1) as general:
+    async with serving(gateway, keep_alive=1) as fast, serving(FakeGateway(), fast=False, keep_alive=1) as general:
         for name, request in OTHERS.items():
             answer = await fast.exchange(request)
             assert answer == await general.exchange(request), name
@@ -188,8 +189,8 @@ BROKEN = {
 async def test_what_is_broken_is_refused_where_uvicorn_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
     async with (
         serving(FakeGateway()) as fast,
-        serving(FakeGateway(), lane=False, limits=DEFAULT) as general,
-        serving(FakeGateway(), lane=False) as uvicorns,
+        serving(FakeGateway(), fast=False, limits=DEFAULT) as general,
+        serving(FakeGateway(), fast=False) as uvicorns,
     ):
         for name, request in BROKEN.items():
             answer = await fast.exchange(request)
@@ -213,7 +214,7 @@ REQUESTS = [
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_any_requests_in_any_pieces_get_the_same_bytes_on_both_ways(at_once: bool) -> None:
     random = Random(0)
-    async with serving(FakeGateway(at_once=at_once)) as fast, serving(FakeGateway(), lane=False) as general:
+    async with serving(FakeGateway(at_once=at_once)) as fast, serving(FakeGateway(), fast=False) as general:
         for _ in range(100):
             whole = b"".join(random.choices(REQUESTS, k=random.randint(1, 4)))
             cuts = sorted(random.randint(0, len(whole)) for _ in range(random.randint(0, 4)))
@@ -354,11 +355,11 @@ async def test_an_answer_that_says_close_on_a_connection_that_is_to_leave_says_i
     assert answer.count(b"connection: close") == 1
 
 
-@pytest.mark.parametrize("lane", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("body", [b"[7]", b"7" * 70_000])
-async def test_a_connection_that_is_to_leave_is_closed_with_its_next_answer(lane: bool, body: bytes) -> None:
+async def test_a_connection_that_is_to_leave_is_closed_with_its_next_answer(fast: bool, body: bytes) -> None:
     async with (
-        serving(FakeGateway(), lane=lane, limits=DEFAULT) as served,
+        serving(FakeGateway(), fast=fast, limits=DEFAULT) as served,
         served.connection() as (reader, writer),
     ):
         writer.write(post(body))

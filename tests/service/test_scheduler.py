@@ -3,12 +3,12 @@
 import asyncio
 
 from service.batcher import Batcher
-from service.turns import Turns
+from service.scheduler import Scheduler
 from tests.service.engines import FakeEngine, Gate, Rows, answers, batcher_of, double, rows
 
 
 async def test_models_take_turns_on_the_loop_and_batches_do_not_add_up_in_one_turn_of_it() -> None:
-    turns = Turns()
+    scheduler = Scheduler()
     order: list[str] = []
     seen: list[int] = []
     passed = 0
@@ -19,7 +19,7 @@ async def test_models_take_turns_on_the_loop_and_batches_do_not_add_up_in_one_tu
             seen.append(passed)
             return double(batch)
 
-        return batcher_of(FakeEngine(compute), max_batch_rows=1, inline_rows=1, turns=turns)
+        return batcher_of(FakeEngine(compute), max_batch_rows=1, inline_rows=1, scheduler=scheduler)
 
     async def count() -> None:
         nonlocal passed
@@ -39,9 +39,12 @@ async def test_models_take_turns_on_the_loop_and_batches_do_not_add_up_in_one_tu
 
 
 async def test_a_model_with_a_thread_of_its_own_does_not_hold_up_the_turns() -> None:
-    turns = Turns()
+    scheduler = Scheduler()
     gate = Gate()
-    slow, quick = batcher_of(FakeEngine(gate), turns=turns), batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    slow, quick = (
+        batcher_of(FakeEngine(gate), scheduler=scheduler),
+        batcher_of(FakeEngine(), inline_rows=8, scheduler=scheduler),
+    )
     held = asyncio.create_task(slow.submit(rows(1)))
     assert await answers(quick, rows(2), rows(3)) == [[4], [6]]
     assert not held.done()
@@ -50,10 +53,10 @@ async def test_a_model_with_a_thread_of_its_own_does_not_hold_up_the_turns() -> 
 
 
 async def test_batches_are_short_while_another_model_is_busy_and_whole_when_it_is_not() -> None:
-    turns = Turns()
+    scheduler = Scheduler()
     engine = FakeEngine()
-    flooded = batcher_of(engine, max_batch_rows=32, inline_rows=32, turns=turns)
-    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    flooded = batcher_of(engine, max_batch_rows=32, inline_rows=32, scheduler=scheduler)
+    other = batcher_of(FakeEngine(), inline_rows=8, scheduler=scheduler)
     await answers(flooded, *(rows(value) for value in range(20)))
     assert [len(batch) for batch in engine.batches] == [20], "nobody else is there"
     engine.batches.clear()
@@ -66,20 +69,20 @@ async def test_batches_are_short_while_another_model_is_busy_and_whole_when_it_i
 
 
 async def test_a_batch_in_a_thread_is_whole_whoever_else_is_busy() -> None:
-    turns = Turns()
+    scheduler = Scheduler()
     engine = FakeEngine()
-    slow = batcher_of(engine, max_batch_rows=32, turns=turns)
-    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    slow = batcher_of(engine, max_batch_rows=32, scheduler=scheduler)
+    other = batcher_of(FakeEngine(), inline_rows=8, scheduler=scheduler)
     await asyncio.gather(answers(other, rows(1)), answers(slow, *(rows(value) for value in range(20))))
     assert [len(batch) for batch in engine.batches] == [20]
     await slow.close()
 
 
 async def test_a_request_of_many_rows_is_no_more_cut_while_another_model_is_busy() -> None:
-    turns = Turns()
+    scheduler = Scheduler()
     engine = FakeEngine()
-    large = batcher_of(engine, max_batch_rows=32, inline_rows=32, turns=turns)
-    other = batcher_of(FakeEngine(), inline_rows=8, turns=turns)
+    large = batcher_of(engine, max_batch_rows=32, inline_rows=32, scheduler=scheduler)
+    other = batcher_of(FakeEngine(), inline_rows=8, scheduler=scheduler)
     await answers(large, rows(1))
     await answers(other, rows(1))
     engine.batches.clear()

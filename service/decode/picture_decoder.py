@@ -21,7 +21,7 @@ _KEPT: Final = 0.95
 Done = TypeVar("Done")
 
 
-class Darkroom:
+class PictureDecoder:
     """Decodes pictures: small ones in asyncio's threads, as other bodies, and large ones in threads of its own.
 
     Each request has one turn at a time, so that all go on; when it is cancelled, because its sender left or its
@@ -41,7 +41,7 @@ class Darkroom:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
 
-    async def develop(self, pictures: Pictures) -> list[Row]:
+    async def decode(self, pictures: Pictures) -> list[Row]:
         """The rows of ``pictures``, in their order.
 
         Raises:
@@ -68,7 +68,7 @@ class Darkroom:
         """Before the first turn only: who has had one goes on.
 
         Raises:
-            QueueFullError: As of `develop`.
+            QueueFullError: As of `decode`.
         """
         waiting = sum(cost for cost, admitted in self._waiting if not admitted.done())
         expected_s = waiting * self._seconds / self._cost_done if self._cost_done else 0.0
