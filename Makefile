@@ -159,7 +159,7 @@ bench: $(VENV)/.test ## Speed beside a stock BentoML service, in one run; report
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (35 minutes; ARGS=--quick 5); report in reports/performance.md
+bench-peers: $(VENV)/.test $(PEERS:%=.venv-peers/.%) ## Speed beside seven other ways to serve (50 minutes; ARGS=--quick 6); report in reports/performance.md
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 .PHONY: perf-analyzer

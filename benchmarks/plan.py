@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+OPEN_CONNECTIONS = 128
+"""Over which an open loop's requests are sent."""
+
 
 @dataclass(frozen=True)
 class Plan:

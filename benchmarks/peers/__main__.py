@@ -1,8 +1,8 @@
 """Us beside other servers with the same ONNX graph, in one run.
 
-Every server runs alone, with one ONNX Runtime thread a process, is started anew in each round, and has every answer
-checked. The results lie in the record after each step: --resume goes on with a run that was stopped, --render makes
-the page of a record again. Only loopback addresses are used.
+Every server runs alone, is started anew in each round, and has every answer checked; the fastest take short turns at
+the end, all up at once. The results lie in the record after each step: --resume goes on with a run that was stopped,
+--render makes the page of a record again. Only loopback addresses are used.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="about 5 minutes and fewer figures, not about 35")
+    parser.add_argument("--quick", action="store_true", help="about 6 minutes and fewer figures, not about 50")
     parser.add_argument("--record", type=Path, default=Path("reports/peers.json"), help="results [%(default)s]")
     parser.add_argument("--resume", action="store_true", help="go on with the record, with its preset")
     parser.add_argument("--render", action="store_true", help="measure nothing: make the page of the record again")

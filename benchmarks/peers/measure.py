@@ -14,13 +14,13 @@ from benchmarks.bench import Pictures, load, pictures, plan_for
 from benchmarks.checker import Checker
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, search
-from benchmarks.peers.plans import FORMAT_CONNECTIONS, FORMATS, ROWS, Preset, Step
+from benchmarks.peers.plans import FORMAT_CONNECTIONS, FORMATS, ROWS, Preset, Step, front
 from benchmarks.peers.record import Record
-from benchmarks.plan import OpenPlan, OpenSummary, Plan
+from benchmarks.plan import OPEN_CONNECTIONS, OpenPlan, OpenSummary, Plan
 from benchmarks.servers import BenchmarkError, Contender, Server, running
+from benchmarks.turns import TURN_S, WARM_UP_S, Load, measure, middle, turn
 from models.bundle import Bundle
 
-OPEN_CONNECTIONS = 128
 _OPEN_WARM_UP_S = 0.5
 
 
@@ -62,6 +62,7 @@ class Bench:
             "open": self._open,
             "formats": self._formats,
             "workers": self._workers,
+            "turns": self._turns,
         }
 
     def do(self, step: Step) -> None:
@@ -108,28 +109,45 @@ class Bench:
         return self._levels(contender, asked, self._preset.connections[step.model])
 
     def _formats(self, step: Step) -> dict[str, Any]:
-        """Each format with each number of rows, of one server."""
+        """Each format with each number of rows, in short turns, of one server."""
         found, asked = self._ask(step.model)
         ours = found[step.contender]
-        runs: dict[str, Any] = {}
-        plan = plan_for(ours, asked, self._preset.seconds)
-        with self._ready(ours, plan) as (server, _):
-            for name in FORMATS:
-                for rows in ROWS:
-                    contender = who.in_format(ours, name)
-                    plan = plan_for(contender, asked, self._preset.seconds, rows)
-                    size = round(sum(len(base64.b64decode(body)) for body in plan.bodies) / len(plan.bodies))
-                    plan = replace(plan, port=server.port, connections=FORMAT_CONNECTIONS)
+        plans: dict[str, Plan] = {}
+        for name in FORMATS:
+            for rows in ROWS:
+                plan = plan_for(who.in_format(ours, name), asked, TURN_S, rows)
+                plans[f"{name}|{rows}"] = replace(plan, connections=FORMAT_CONNECTIONS, warm_up_s=WARM_UP_S)
+        runs: dict[str, dict[str, Any]] = {}
+        for key, plan in plans.items():
+            size = round(sum(len(base64.b64decode(body)) for body in plan.bodies) / len(plan.bodies))
+            runs[key] = {"bytes": size, "spans": []}
+        with self._ready(ours, next(iter(plans.values()))) as (server, _):
+            for number in range(self._preset.format_rounds):
+                for key in list(plans)[:: 1 if number % 2 == 0 else -1]:
+                    plan = replace(plans[key], port=server.port)
                     try:
-                        run = load(replace(plan, warm_up_s=self._preset.warm_up_s))
+                        span = turn(server, plan, ("closed", FORMAT_CONNECTIONS), number, self._generate)
                     except BenchmarkError as error:
-                        runs[f"{name}|{rows}"] = {"error": str(error)[-600:]}
-                        print(f"    {name}, {rows} rows: failed: {str(error)[-300:]}", flush=True)
+                        runs[key] = {"error": str(error)[-600:]}
+                        print(f"    {key}: failed: {str(error)[-300:]}", flush=True)
+                        del plans[key]
                         continue
-                    runs[f"{name}|{rows}"] = asdict(run) | {"bytes": size}
-                    what = f"{name}, {rows} rows"
-                    _tell(what, run.requests_per_s, run.p50_ms, run.p99_ms, run.first_problem)
-        return {"runs": runs}
+                    runs[key]["spans"].append(asdict(span))
+                    _tell(key, span.requests_per_s, span.p50_ms, span.p99_ms, "")
+        return {"runs": runs, "seconds": TURN_S}
+
+    def _turns(self, step: Step) -> dict[str, Any]:
+        found, asked = self._ask(step.model)
+        contenders = [found[name] for name in front(step.model)]
+        turns = self._preset.turns[step.model]
+        spans = measure(contenders, asked, turns, self._generate)
+        loads: dict[Load, dict[str, list[dict[str, float]]]] = {}
+        for (how, name), taken in spans.items():
+            loads.setdefault(how, {})[name] = [asdict(span) for span in taken]
+            one = middle(taken)
+            _tell(f"{how[0]} {how[1]:g}, {name}", one.requests_per_s, one.p50_ms, one.p99_ms, "")
+        told = [{"kind": kind, "size": size, "spans": found} for (kind, size), found in loads.items()]
+        return {"loads": told, "seconds": turns.seconds, "starts": turns.starts}
 
     def _open(self, step: Step) -> dict[str, Any]:
         found, asked = self._ask(step.model)

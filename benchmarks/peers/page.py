@@ -2,15 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from benchmarks.peers import contenders as who
 from benchmarks.peers.capacity import BOUND_MS, STEPS
-from benchmarks.peers.figures import LEVEL_CONNECTIONS, Level, Sustained, capacities, connections_of, levels, targets
-from benchmarks.peers.measure import OPEN_CONNECTIONS
+from benchmarks.peers.figures import (
+    LEVEL_CONNECTIONS,
+    Level,
+    Sustained,
+    capacities,
+    connections_of,
+    formats,
+    levels,
+    shares,
+    targets,
+    turns,
+)
 from benchmarks.peers.plans import EVERYBODY, FORMAT_CONNECTIONS, FORMAT_MODEL, PRESETS, WORKERS_MODEL, Preset, steps
 from benchmarks.peers.plots import closed_loop, open_loop
 from benchmarks.peers.record import Record
+from benchmarks.plan import OPEN_CONNECTIONS
+from benchmarks.turns import middle, ratio
 
 PICTURES = "performance"
 _MODELS = {
@@ -83,10 +94,8 @@ def _losses(record: Record) -> list[str]:
     """Wherever another server (the limit apart) was faster than ours."""
     lost = []
     for model in _MODELS:
-        found = levels(record, "closed", model)
-        for connections, ours in found.get(who.OURS, {}).items():
-            for name, peer in found.items():
-                share = ours["requests_per_s"] / peer.get(connections, ours)["requests_per_s"]
+        for connections, beside in shares(record, model).items():
+            for name, share in beside.items():
                 if name != who.LIMIT and share < 1:
                     lost.append(f"- {model}, {connections_of(connections)}: {share:.1%} of {name}'s requests/s.")
         rates = {name: found.rate for name, found in capacities(record, model).items()}
@@ -94,7 +103,8 @@ def _losses(record: Record) -> list[str]:
             if name != who.LIMIT and rate > rates.get(who.OURS, rate):
                 share = rates[who.OURS] / rate
                 lost.append(f"- {model}, open loop: {share:.1%} of {name}'s highest rate.")
-    return ["## Where keras-serving is slower", "", *(lost or ["- Nowhere in this run."]), ""]
+    how = ["By the short turns, where a server took part in them.", ""] if turns(record, "small") else []
+    return ["## Where keras-serving is slower", "", *how, *(lost or ["- Nowhere in this run."]), ""]
 
 
 def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
@@ -124,7 +134,42 @@ def _model(record: Record, model: str, what: str, folder: Path) -> list[str]:
         )
     lines += ["", "CPU time is that of all processes of a server, while it is loaded.", ""]
     lines += [f"![{model}: throughput and p99 over connections]({PICTURES}/{model}-closed.png)", ""]
-    return [*lines, *_open(record, model, folder)]
+    return [*lines, *_open(record, model, folder), *_turns(record, model)]
+
+
+def _turns(record: Record, model: str) -> list[str]:
+    """Ours beside the fastest of the others, as the median of the rounds' ratios."""
+    spans = turns(record, model)
+    if not spans:
+        return []
+    loads = list(dict.fromkeys(how for how, _ in spans))
+    names = list(dict.fromkeys(name for _, name in spans))
+    one = next(iter(spans.values()))
+    step = record.of("turns", model)[who.OURS][0]
+    heads = [f"{size:,.0f}" if kind == "closed" else f"{size:,.0f}/s: p99 ms" for kind, size in loads]
+    lines = [
+        f"In short turns: all of them up at once, each load given to every server for {step['seconds']:g} s, one after "
+        f"the other, in {len(one)} rounds, with {step['starts']} starts of each. Medians, and of the rounds' ratios to "
+        "keras-serving: of requests/s in closed loop, of p99 in open loop, with the number of turns that had it below "
+        f"{BOUND_MS:g} ms. A phase in which the machine is slow has every server, so these ratios say more than those "
+        "of servers one after another.",
+        "",
+        f"| server | {' | '.join(heads)} |",
+        "|---|" + "---|" * len(loads),
+    ]
+    for name in names:
+        cells = []
+        for how in loads:
+            taken, ours, kind = spans[how, name], spans[how, who.OURS], how[0]
+            if kind == "closed":
+                share = "" if name == who.OURS else f"; {ratio(taken, ours):.0%}"
+                cells.append(f"{middle(taken).requests_per_s:,.0f}{share}")
+            else:
+                share = "" if name == who.OURS else f"; {ratio(taken, ours, 'p99_ms'):.0%}"
+                held = sum(span.p99_ms < BOUND_MS for span in taken)
+                cells.append(f"{middle(taken).p99_ms:.1f}{share}; {held} of {len(taken)}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _cell(level: Level | None) -> str:
@@ -189,21 +234,28 @@ def _workers(record: Record) -> list[str]:
 
 
 def _formats(record: Record) -> list[str]:
-    found = levels(record, "formats", FORMAT_MODEL).get(who.OURS)
+    found = formats(record)
     if not found:
         return []
-    sizes: dict[str, Any] = record.of("formats", FORMAT_MODEL)[who.OURS][0]["runs"]
+    (step,) = record.of("formats", FORMAT_MODEL)[who.OURS]
+    rounds = len(next(iter(found.values())))
     lines = [
         f"## Formats ({FORMAT_MODEL}, {FORMAT_CONNECTIONS} connections, closed loop)",
         "",
-        "| format | rows a request | bytes | requests/s | rows/s | p50 ms | p99 ms |",
-        "|---|---|---|---|---|---|---|",
+        f"In short turns of one server: each format {step['seconds']:g} s, one after the other, in {rounds} rounds. "
+        "Medians, and of the rounds' ratios to JSON with as many rows.",
+        "",
+        "| format | rows a request | bytes | requests/s | rows/s | beside JSON | p50 ms | p99 ms | CPU us a request |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for key, level in found.items():
+    for key, spans in found.items():
         name, rows = key.split("|")
-        rate, latency = level["requests_per_s"], f"{level['p50_ms']:.1f} | {level['p99_ms']:.1f}"
-        size = f"{sizes[key]['bytes']:,}"
-        lines.append(f"| {_FORMATS[name]} | {rows} | {size} | {rate:,.0f} | {rate * int(rows):,.0f} | {latency} |")
+        one, size = middle(spans), f"{step['runs'][key]['bytes']:,}"
+        rates = f"{one.requests_per_s:,.0f} | {one.requests_per_s * int(rows):,.0f}"
+        json_turns = found.get(f"instances|{rows}")
+        beside = f"{ratio(spans, json_turns):.2f} x" if json_turns and name != "instances" else ""
+        latency = f"{one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.cpu_us:,.0f}"
+        lines.append(f"| {_FORMATS[name]} | {rows} | {size} | {rates} | {beside} | {latency} |")
     return [*lines, ""]
 
 
