@@ -87,7 +87,12 @@ export function livePanel(name) {
   const charts = CHARTS.map((chart) => {
     const value = el("span", { class: "value" });
     const most = el("span", { class: "hint" });
-    const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+    const drawing = svg("svg", {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${chart.title}: nothing known yet`,
+    });
     const axis = el("div", { class: "row spread hint" }, el("span", {}, "10 min ago"), most, el("span", {}, "now"));
     const title = el("figcaption", {}, el("span", {}, chart.title), value);
     const element = el("figure", { class: "small" }, title, drawing, axis);

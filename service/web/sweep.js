@@ -24,7 +24,7 @@ export function sweepView(input, instance, pathOf) {
   const id = newId("sweep");
   const names = input.fields.map(({ name }) => el("option", { value: name }, words(name)));
   const choose = el("select", { id, onchange: update }, ...names);
-  const drawing = svg("svg", { height: HEIGHT, role: "img" });
+  const drawing = svg("svg", { height: HEIGHT, role: "img", "aria-label": "No answer yet" });
   const said = el("p", { class: "hint" });
   const chart = el("div", { class: "channel" }, drawing);
   const box = el(
@@ -37,6 +37,7 @@ export function sweepView(input, instance, pathOf) {
   );
   let width = 0;
   let drawn = null;
+  let asked = 0;
 
   /** Asks and draws, if anybody looks. */
   async function update() {
@@ -44,9 +45,12 @@ export function sweepView(input, instance, pathOf) {
     const field = input.fields.find(({ name }) => name === choose.value);
     const record = instance();
     const rows = rowsOf(field, record);
+    const mine = ++asked;
     try {
       const body = JSON.stringify({ instances: rows.map(({ row }) => row) });
       const { predictions } = await (await tryOut(pathOf(), "application/json", body)).json();
+      // What was asked last is shown, though an earlier question be answered later.
+      if (mine !== asked) return;
       drawn = { field, rows, predictions, present: record[field.name] };
       draw();
     } catch (problem) {

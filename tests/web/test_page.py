@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, Request, Route, expect
 
 from models.store import Store
 from tests.bundles import CARS, IMAGE, make_bundle
@@ -205,6 +205,29 @@ def test_what_if_shows_the_answer_over_a_fields_range(page: Page, server: Server
         for origin in ("usa", "europe", "japan")
     ]
     expect(drawing).to_have_attribute("aria-label", re.compile(re.escape(f"from {min(values):.4g}".rstrip("0"))))
+
+
+def test_a_chart_has_a_name_before_its_answer_and_shows_what_was_asked_last(page: Page, server: Server) -> None:
+    held: list[Route] = []
+    visit(page, server, "cars")
+    # It asks once more, if it is open, when the record has rested.
+    page.evaluate("new Promise((done) => setTimeout(done, 400))")
+    page.route("**/predict/**", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
+    with page.expect_request("**/predict/**"):
+        page.get_by_text("What if").click()
+    assert Axe().run(page, options={"runOnly": {"type": "rule", "values": ["svg-img-alt"]}}).violations_count == 0
+    with page.expect_request("**/predict/**"):
+        page.get_by_label("The answer over").select_option("origin")
+    while len(held) < 2:  # The request is told of before its route is.
+        page.wait_for_timeout(20)
+    first, second = held
+    second.continue_()
+    expect(page.get_by_role("img", name=re.compile("mpg over origin: from"))).to_be_visible()
+    with page.expect_response("**/predict/**") as late:
+        first.continue_()
+    late.value.finished()
+    page.wait_for_timeout(100)
+    expect(page.get_by_role("img", name=re.compile("mpg over origin: from"))).to_be_visible()
 
 
 def test_points_of_a_series_follow_the_pointer_and_the_keys(page: Page, server: Server) -> None:
