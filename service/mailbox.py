@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _PATIENCE_S = 2.0
+# Two writes in so short a time may have the same time stamp: that of the kernel's last tick. Nanoseconds.
+_TICK_NS = 100_000_000
 # Questions that may wait at once. Each looks for its reply again and again; with twice as many the thread falls behind.
 _MOST_QUESTIONS = 64
 _TABLE = """
@@ -100,7 +103,8 @@ class Mailbox:
             stamp = self._stamp_now()
             if stamp == self._stamp:
                 continue
-            self._stamp = stamp
+            if time.time_ns() - stamp > _TICK_NS:
+                self._stamp = stamp
             try:
                 await self._look()
             except sqlite3.Error as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from models.errors import ConflictError, InputError
 from models.task import Task
 from service.errors import NoAnswerError, NotReadyError
 from service.feedback import FeedbackDesk
+from service.mailbox import Mailbox
 from service.metrics import Metrics
 from service.protocols import native
 from service.protocols.base import Decoded, Question
@@ -188,7 +190,10 @@ class Worker:
         return await self.desk.tell(Feedback(request_id=request_id, value=value))
 
 
-async def test_any_worker_may_be_told_and_the_one_that_answered_counts(runtime: Runtime, tmp_path: Path) -> None:
+async def test_any_worker_may_be_told_and_the_one_that_answered_counts(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.mailbox._PATIENCE_S", 60.0)
     served = runtime.loader.find("cars")
     one, other = Worker(tmp_path, served, "one"), Worker(tmp_path, served, "other")
     one.desk.start()
@@ -202,8 +207,33 @@ async def test_any_worker_may_be_told_and_the_one_that_answered_counts(runtime: 
         with pytest.raises(InputError) as caught:
             await other.tell("one", None)
         assert caught.value.field == "value"
+        monkeypatch.setattr("service.mailbox._PATIENCE_S", 0.2)
         with pytest.raises(NoAnswerError):
             await one.tell("nobody's", 21.0)
+    finally:
+        await one.desk.close()
+        await other.desk.close()
+
+
+async def test_a_question_with_the_time_stamp_of_an_earlier_one_is_found(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = runtime.loader.find("cars")
+    one, other = Worker(tmp_path, served, "one"), Worker(tmp_path, served)
+    looks = 0
+
+    def same_tick(mailbox: Mailbox) -> int:
+        nonlocal looks
+        looks += 1
+        return started
+
+    started = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr(Mailbox, "_stamp_now", same_tick)
+    monkeypatch.setattr("service.mailbox._PATIENCE_S", 60.0)
+    one.desk.start()
+    try:
+        await until(lambda: looks > 1)
+        assert (await other.tell("one", 22.0))["mean_absolute_error"] == 2
     finally:
         await one.desk.close()
         await other.desk.close()
@@ -245,8 +275,9 @@ async def test_feedback_that_cannot_be_passed_on_is_to_be_told_again(
 
 
 async def test_a_mailbox_that_cannot_be_read_for_a_while_is_looked_at_again(
-    runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.mailbox._PATIENCE_S", 60.0)
     served = runtime.loader.find("cars")
     one, other = Worker(tmp_path, served, "one"), Worker(tmp_path, served)
     mailbox = tmp_path / "questions.sqlite"
