@@ -71,6 +71,9 @@ async function show() {
   }
   const description = await getJson(`/models/${encodeURIComponent(model.name)}`);
   if (wanted()?.name !== model.name) return;
+  // Another worker may have answered than the one that told of a change, and not know of it yet: ask again then.
+  const known = latest?.models[model.name];
+  if (known && known.version !== description.version) versions = "";
   if (open?.name === model.name && open.version !== description.version)
     tell(`${model.name}: version ${description.version} answers now, in the place of ${open.version}.`);
   if (open?.name === model.name && open.form === formOf(description)) {

@@ -14,7 +14,7 @@ from tests.bundles import CARS, CHURN, IMAGE, SERIES, make_bundle
 from tests.e2e.server import Server, running
 
 CHROMIUM = "/usr/bin/chromium"
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = 45_000
 # No word to anybody but the page's own server.
 FLAGS = [
     "--no-sandbox",
@@ -77,6 +77,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(chromium: Browser, bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(tmp_path_factory.mktemp("web") / "home", pretrained=bundles, SERVING_WORKERS="2") as found:
+        found.wait_for_workers(2)
         yield found
 
 
@@ -119,4 +120,6 @@ def page(context: BrowserContext, watch: Watch) -> Page:
 def visit(page: Page, server: Server, model: str) -> None:
     """Opens the page at a model and waits for its first answer."""
     page.goto(f"{server.url}/#/{model}")
+    # From one model to another nothing is loaded anew: the answer of the one before may still be there.
+    page.locator("#model-name", has_text=model).wait_for()
     page.locator(".summary strong").wait_for()

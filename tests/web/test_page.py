@@ -1,5 +1,6 @@
 """The page as a person uses it: in Chromium, before a server with two workers."""
 
+import base64
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, Request, Route, expect
 
@@ -40,6 +42,17 @@ def sent(page: Page) -> Any:
     return json.loads(shlex.split(curl(page))[-1])["instances"][0]
 
 
+def pixels(png: str) -> NDArray[np.uint8]:
+    """Of a picture in base64."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("L"))
+
+
+def asks_about_the_drawing(page: Page) -> bool:
+    """Whether the command line, which comes with the request, is about what is on the paper now."""
+    paper = page.evaluate("document.querySelector('.paper canvas').toDataURL()").partition(",")[2]
+    return np.array_equal(pixels(shlex.split(curl(page))[1]), pixels(paper))
+
+
 def picture(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (28, 28), dtype=np.uint8)).save(file, "PNG")
@@ -47,7 +60,7 @@ def picture(seed: int) -> bytes:
 
 
 def predicted(server: Server, model: str, **request: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{server.url}/predict/{model}", **request)
+    answer = httpx.post(f"{server.url}/predict/{model}", timeout=30, **request)
     return answer.raise_for_status().json()["predictions"][0]  # type: ignore[no-any-return]
 
 
@@ -71,7 +84,7 @@ def give(page: Page, way: str, name: str, data: bytes) -> None:
 
 
 def live(server: Server, model: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server.url}/live.json").raise_for_status().json()["models"][model]
+    found: dict[str, Any] = httpx.get(f"{server.url}/live.json", timeout=30).raise_for_status().json()["models"][model]
     return found
 
 
@@ -105,6 +118,8 @@ def test_what_is_drawn_is_asked_about_and_shown_as_the_model_saw_it(page: Page, 
     assert box is not None
     corners = [(0.3, 0.2), (0.7, 0.2), (0.7, 0.8), (0.3, 0.8), (0.3, 0.2)]
     drag(page, [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners])
+    # What is drawn is asked about on the way too.
+    wait_for(lambda: asks_about_the_drawing(page))
     expect(page.locator(".saw")).to_contain_text("negated")
     expect(page.locator(".saw img")).to_have_js_property("naturalWidth", 28)
     answer = run_curl(curl(page))
@@ -277,6 +292,8 @@ def test_a_switch_of_version_shows_while_the_page_is_open_and_keeps_what_was_ent
     version = store.add(make_bundle(tmp_path, "cars", CARS, seed=5).path).manifest.version
     assert version != before
     store.set_alias("cars", version, "candidate")
+    # Any worker may be asked.
+    server.wait_until_followed("cars", store.aliases().revision, "candidate")
     who = page.get_by_label("Ask")
     expect(who).to_be_visible()
     who.select_option("candidate")
@@ -290,6 +307,17 @@ def test_a_switch_of_version_shows_while_the_page_is_open_and_keeps_what_was_ent
     expect(page.get_by_label("weight", exact=True)).to_have_value("3000")
     expect(page.locator(".versions")).to_contain_text("1 switched in ten minutes")
     expect(page.locator(".live line.now").first).to_be_attached()
+
+
+def test_a_worker_that_does_not_know_of_a_switch_yet_is_asked_again(page: Page, server: Server, tmp_path: Path) -> None:
+    visit(page, server, "cars")
+    lagging = httpx.get(f"{server.url}/models/cars", timeout=30).json()
+    page.route("**/models/cars", lambda route: route.fulfill(json=lagging), times=1)
+    store = Store(server.home)
+    version = store.add(make_bundle(tmp_path, "cars", CARS, seed=6).path).manifest.version
+    store.set_alias("cars", version)
+    told = f"version {version} answers now, in the place of {lagging['version']}"
+    expect(page.get_by_text(told)).to_be_visible()
 
 
 def test_live_figures_of_both_workers_outlive_a_reload(page: Page, server: Server) -> None:
@@ -402,8 +430,10 @@ def test_a_picture_of_another_kind_is_converted_by_the_browser_and_said_to_be(pa
     file = io.BytesIO()
     Image.new("RGB", (40, 50), "navy").save(file, "GIF")
     visit(page, server, "clothes")
+    example = curl(page)
     given = {"name": "a.gif", "mimeType": "image/gif", "buffer": file.getvalue()}
     page.get_by_label("Choose a picture").set_input_files(given)
     expect(page.get_by_text("a.gif, converted to PNG by this browser")).to_be_visible()
+    expect(page.get_by_label("curl command")).not_to_have_text(example)
     expect(page.locator(".problem:visible")).to_have_count(0)
     assert run_curl(curl(page))["label"] in IMAGE.labels
