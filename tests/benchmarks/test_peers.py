@@ -238,7 +238,7 @@ def test_a_step_starts_the_server_measures_it_and_keeps_the_figures(tmp_path: Pa
 
 def test_every_format_takes_its_turns_at_one_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small").symlink_to(ROOT / "benchmarks" / "small")
-    monkeypatch.setattr("benchmarks.peers.measure.TURN_S", 0.1)
+    monkeypatch.setattr("benchmarks.peers.measure.TURN_S", 0.3)
     monkeypatch.setattr("benchmarks.peers.measure.ROWS", (2,))
     found = Record(tmp_path / "peers.json", ABOUT)
     Bench(tmp_path, replace(QUICK, format_rounds=2), found).do(Step("formats", "small", who.OURS, 1))

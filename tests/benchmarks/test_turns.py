@@ -22,11 +22,11 @@ def test_every_server_has_every_load_in_every_round_and_the_order_turns_round(tm
 
     def generate(plan: OpenPlan) -> OpenSummary:
         ports.append(plan.plan.port)
-        assert (plan.rate, plan.plan.connections, plan.plan.seconds) == (50, OPEN_CONNECTIONS, 0.1)
+        assert (plan.rate, plan.plan.connections, plan.plan.seconds) == (50, OPEN_CONNECTIONS, 0.5)
         problem = "refused" if plan.seed == 2 else ""
         return OpenSummary(50, plan.seed, 50, 50, 0, 0, 0, problem, False, 1.0, 5.0, 60.0, 0.1, 0.2, 0, 0.1)
 
-    turns = Turns((("closed", 2), ("open", 50.0)), rounds=2, seconds=0.1)
+    turns = Turns((("closed", 2), ("open", 50.0)), rounds=2, seconds=0.5)
     again = measure(servers[:1], pictures(SMALL), replace(turns, rounds=1, starts=2), generate)
     assert [len(taken) for taken in again.values()] == [2, 2]
     first, second = ports

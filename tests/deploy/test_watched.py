@@ -8,25 +8,22 @@ from datetime import timedelta
 
 import httpx
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from deploy.grafana import DASHBOARDS
 from deploy.grafana.panels import Panel
-from models.bundle import ONNX, Bundle
 from models.store import Canary, Store, Traffic
 from tests.bundles import CARS, CREATED, IMAGE, graph_of, make_bundle
 from tests.deploy.watched import JOB, Prometheus, exposing, prometheus, shortened
 from tests.e2e.server import Server, running, wait_for
-from tests.redeploy.offered import resealed
+from tests.redeploy.offered import FATAL, SLOW, moody, resealed
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian: prometheus)")
 
 # 5 minutes are 5 seconds, an hour is a minute.
 FACTOR = 60
-GOOD, FATAL, SLOW = 1000.0, 3000.0, 4000.0
-"""Weights of cars: answered, failed, and answered after a second or more."""
+GOOD = 1000.0
+"""Weight of a car that is answered at once."""
 # A tenth of the requests may fail, so that a busy machine's odd slow answer is no alert, and a burst is one.
 OBJECTIVES = "cars=1000:0.9,trucks=1000:0.9,wear=1000:0.9"
 # What neither this machine nor a model without reference statistics has.
@@ -40,53 +37,6 @@ serving_prediction_psi{model="wear",alias="production",feature="label"} 0.1
 # Each request has a connection of its own, so that any worker may get it.
 _CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=60)
 NOBODY: set[tuple[str, str]] = set()
-
-
-def moody(source: Bundle) -> bytes:
-    """The graph of ``source``, which fails on one weight, and takes its time with another."""
-    model = onnx.load_from_string(source.read(ONNX))
-    graph = model.graph
-    for node in graph.node:
-        node.output[:] = ["moody_healthy" if name == "outputs" else name for name in node.output]
-    square = np.full((900, 900), 1 / 900, np.float32)
-    for name, value in {"moody_fatal": FATAL, "moody_slow": SLOW, "moody_rounds": 80.0, "moody_nothing": 0.0}.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-    graph.initializer.append(numpy_helper.from_array(square, "moody_square"))
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["moody_before", "moody_square"], ["moody_after"]),
-            helper.make_node("Identity", ["moody_on"], ["moody_still_on"]),
-        ],
-        "turn",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("moody_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("moody_before", TensorProto.FLOAT, [900, 900]),
-        ],
-        [
-            helper.make_tensor_value_info("moody_still_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("moody_after", TensorProto.FLOAT, [900, 900]),
-        ],
-    )
-    graph.node.extend(
-        [
-            helper.make_node("ReduceMax", ["rows"], ["moody_weight"], axes=[1], keepdims=1),
-            helper.make_node("Equal", ["moody_weight", "moody_slow"], ["moody_is_slow"]),
-            helper.make_node("Cast", ["moody_is_slow"], ["moody_slowness"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMax", ["moody_slowness"], ["moody_any_slow"], keepdims=0),
-            helper.make_node("Mul", ["moody_any_slow", "moody_rounds"], ["moody_turns_float"]),
-            helper.make_node("Cast", ["moody_turns_float"], ["moody_turns"], to=TensorProto.INT64),
-            helper.make_node("Loop", ["moody_turns", "", "moody_square"], ["moody_product"], body=body),
-            helper.make_node("ReduceMean", ["moody_product"], ["moody_mean"], keepdims=0),
-            helper.make_node("Mul", ["moody_mean", "moody_nothing"], ["moody_zero"]),
-            helper.make_node("Sub", ["moody_weight", "moody_fatal"], ["moody_apart"]),
-            helper.make_node("Div", ["moody_apart", "moody_apart"], ["moody_one_or_nan"]),
-            helper.make_node("Mul", ["moody_healthy", "moody_one_or_nan"], ["moody_certain"]),
-            helper.make_node("Add", ["moody_certain", "moody_zero"], ["outputs"]),
-        ]
-    )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def predict(server: Server, model: str, **record: object) -> httpx.Response:
@@ -171,7 +121,7 @@ def test_every_query_of_every_panel_has_data(watched: tuple[Server, Prometheus],
         model = "cars" if panel.needs in OF_RECORDS else "wear"
         expr = query.expr.replace("$job", JOB).replace("$model", model).replace("$__rate_interval", "1m")
         assert "$" not in expr
-        wait_for(lambda expr=expr: any(not math.isnan(one["value"]) for one in found.query(expr)), expr, 15)
+        wait_for(lambda expr=expr: any(not math.isnan(one["value"]) for one in found.query(expr)), expr)
         for sample in found.query(expr):
             missing = [label for label in _labels(query.legend) if label not in sample["metric"]]
             assert not missing, "the legend names labels that the series have not"
@@ -214,7 +164,8 @@ def test_each_kind_of_trouble_fires_its_alerts_and_no_other(watched: tuple[Serve
 
 
 def test_a_shortened_rule_is_the_same_rule_in_less_time() -> None:
-    text = 'record: x:rate5m\nexpr: rate(a_total[5m]) + b{c="[5m)"}[3d]\nfor: 1m\n'
+    assert shortened("for: 1m", 60) == "for: 5000ms"
+    text = 'record: x:rate5m\nexpr: rate(a_total[5m]) + b{c="[5m)"}[3d]\nfor: 10m\n'
     assert (
-        shortened(text, 60) == 'record: x:rate5m\nexpr: rate(a_total[5000ms]) + b{c="[5m)"}[4320000ms]\nfor: 1000ms\n'
+        shortened(text, 60) == 'record: x:rate5m\nexpr: rate(a_total[5000ms]) + b{c="[5m)"}[4320000ms]\nfor: 10000ms\n'
     )

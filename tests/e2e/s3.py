@@ -55,6 +55,7 @@ class Wire:
     def __init__(self, target: int) -> None:
         self._target = target
         self._state = "whole"
+        self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -73,18 +74,19 @@ class Wire:
 
     def cut(self) -> None:
         """Close every connection and refuse new ones."""
-        self._state = "cut"
-        if self._listener is not None:
-            # Wakes the thread that waits for a connection.
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
-        for end in self._ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._ends = []
+        with self._lock:
+            self._state = "cut"
+            if self._listener is not None:
+                # Wakes the thread that waits for a connection.
+                with suppress(OSError):
+                    self._listener.shutdown(socket.SHUT_RDWR)
+                self._listener.close()
+                self._listener = None
+            for end in self._ends:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+            self._ends = []
         for thread in self._threads:
             thread.join(30)
         self._threads = []
@@ -114,13 +116,18 @@ class Wire:
                 end, _ = listener.accept()
             except OSError:
                 return
-            self._ends.append(end)
-            if self._state == "hanging":
-                continue
-            other = socket.create_connection(("127.0.0.1", self._target))
-            self._ends.append(other)
-            self._start(_pass_on, end, other)
-            self._start(_pass_on, other, end)
+            with self._lock:
+                if self._state == "cut":
+                    # Accepted just before the cut: nobody else would close it.
+                    end.close()
+                    return
+                self._ends.append(end)
+                if self._state == "hanging":
+                    continue
+                other = socket.create_connection(("127.0.0.1", self._target))
+                self._ends.append(other)
+                self._start(_pass_on, end, other)
+                self._start(_pass_on, other, end)
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

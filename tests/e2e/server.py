@@ -47,7 +47,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.text}")
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).json()["status"] == status:
+                if httpx.get(f"{self.url}/readyz", timeout=30).json()["status"] == status:
                     return
             except httpx.TransportError:
                 pass
@@ -72,7 +72,7 @@ class Server:
     def metric(self, name: str, **labels: str) -> float:
         """Sum of the samples of ``name`` that carry ``labels``."""
         total = 0.0
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines():
             found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
             if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
                 total += float(found[2])

@@ -3,19 +3,16 @@
 import contextlib
 import http.client
 import socket
-import time
 
 import httpx
 import psutil
 
-from tests.e2e.server import Server
+from tests.e2e.server import Server, wait_for
 
 
 def check_even_shares(server: Server) -> None:
     """Of 32 connections that are kept open each of two workers gets 14 to 18, in most of five tries."""
-    deadline = time.monotonic() + 20
-    while not min(shares_of(server)):
-        assert time.monotonic() < deadline, "a worker takes no connection"
+    wait_for(lambda: min(shares_of(server)), "a connection of each worker")
     least = [min(shares_of(server)) for _ in range(5)]
     assert sorted(least)[2] >= 14, least
 

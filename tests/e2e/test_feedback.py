@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-def answer(server: Server, number: int) -> Any:
-    # A connection each, so that both workers get some.
+def client_of_each_worker(server: Server, opened: ExitStack) -> list[httpx.Client]:
+    """Clients whose connections, which they keep, lead to different workers."""
+    found: dict[str, httpx.Client] = {}
+
+    def is_each_found() -> bool:
+        client = opened.enter_context(httpx.Client(base_url=server.url, timeout=30))
+        refused = client.post("/predict/regressor", json={"instances": ["no car"]})
+        # A request's number begins with its worker's.
+        found.setdefault(refused.headers["x-request-id"][:10], client)
+        return len(found) == 2
+
+    wait_for(is_each_found, "a connection to each worker")
+    return list(found.values())
+
+
+def answer(client: httpx.Client, number: int) -> Any:
     body = {"instances": [SHIPPED_CAR | {"weight": weight} for weight in weights(number)]}
-    reply = httpx.post(f"{server.url}/predict/regressor", json=body, timeout=30)
+    reply = client.post("/predict/regressor", json=body)
     assert reply.status_code == 200
     return reply.json()
 
@@ -45,7 +60,9 @@ def weights(number: int) -> list[int]:
 
 
 def test_what_was_answered_by_any_worker_is_judged_once_and_becomes_data(server: Server) -> None:
-    said = [answer(server, number) for number in range(REQUESTS)]
+    with ExitStack() as opened:
+        clients = client_of_each_worker(server, opened)
+        said = [answer(clients[number % 2], number) for number in range(REQUESTS)]
     assert len({each["request_id"][:10] for each in said}) == 2, "one worker answered everything"
     truths = [
         {"request_id": each["request_id"], "row": row, "value": prediction["value"] + 1}

@@ -242,7 +242,8 @@ def test_who_is_cut_off_goes_on_serving_and_catches_up(fleet: Fleet) -> None:
     assert version_of(one) == first
     assert problems(one)["store"].startswith("the store cannot be reached"), "not where it lies"
     assert f"{URL} cannot be reached" in one.text
-    assert (one.metric("serving_store_reachable"), two.metric("serving_store_reachable")) == (0, 1)
+    wait_for(lambda: one.metric("serving_store_reachable") == 0, "the metric says that it is cut off")
+    assert two.metric("serving_store_reachable") == 1
     fleet.wire.mend()
     wait_for(lambda: version_of(one) == second and not problems(one), "it catches up")
     wait_for(lambda: one.metric("serving_store_reachable") == 1, "the metric says so")

@@ -31,7 +31,7 @@ KEY = "a-key-of-more-than-sixteen"
 
 
 # Each request has a connection of its own, so that any worker may get it.
-_CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=20)
+_CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=60)
 
 
 def ask(url: str, query: str = "", key: str = "", **headers: str) -> httpx.Response:
@@ -136,9 +136,13 @@ def test_a_candidate_is_loaded_pinned_canaried_shadowed_and_promoted_without_a_w
         command = [str(Path(sys.executable).with_name("keras-serving")), "models", "compare-live", "cars"]
         shown = subprocess.run([*command, "--url", server.url], capture_output=True, text=True, check=True).stdout
         assert versions[1] in shown
-        found = json.loads(subprocess.check_output([*command, "--url", server.url, "--json"]))
-        compared = found["rows"]["compared"]
-        assert compared + found["rows"]["shed"] > 100, "of both workers"
+
+        def compared() -> Any:
+            return json.loads(subprocess.check_output([*command, "--url", server.url, "--json"]))
+
+        # The other worker's as it saved them last.
+        wait_for(lambda: sum(compared()["rows"][one] for one in ("compared", "shed")) > 100, "rows of both workers")
+        found = compared()
         assert found["distance"]["max"] == pytest.approx(abs(value_of(old) - value_of(new)), rel=1e-4)
 
         assert admin(server, "promote", version=versions[1], expect=versions[1]).status_code == 409
@@ -168,18 +172,19 @@ def test_a_poisoned_and_a_slow_candidate_are_rolled_back_in_every_worker_and_no_
     home: Path, tmp_path: Path, old: Bundle
 ) -> None:
     store = Store(home)
+    # So slow, and judged by so small a factor, that what a busy machine adds to both does not hide it.
     bad = [resealed(old, tmp_path / "poisoned", CREATED + timedelta(hours=1), poisoned(old))]
-    bad.append(resealed(old, tmp_path / "slow", CREATED + timedelta(hours=2), slow(old)))
+    bad.append(resealed(old, tmp_path / "slow", CREATED + timedelta(hours=2), slow(old, side=1500)))
     with running(home, "--workers", "2", pretrained=tmp_path / "pre") as server:
         for bundle, reason in zip(bad, ("error rate: ", "p99: "), strict=True):
             version = bundle.manifest.version
             store.add(bundle.path)
             store.set_alias("cars", version, "candidate")
-            store.set_traffic("cars", Traffic(canary=Canary(percent=40, requests=50)))
+            store.set_traffic("cars", Traffic(canary=Canary(percent=40, requests=50, p99_factor=1)))
             wrong: list[Any] = []
 
             def load(wrong: list[Any] = wrong) -> None:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + 120
                 while store.aliases().traffic and time.monotonic() < deadline:
                     answer = ask(server.url)
                     if not is_right(answer, old, *bad):

@@ -132,20 +132,26 @@ def test_a_call_that_is_cancelled_is_not_computed(server: Server, client: triton
     def settled() -> bool:
         return not server.metric("serving_inflight") and not server.metric("serving_queue_depth", model="cnn")
 
-    wait_for(settled)
-    rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+    def cancelled_in_the_queue() -> bool:
+        """Cancels two calls; whether what was in the queue was not computed, and both were counted."""
+        wait_for(settled)
+        rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+        ended: queue.Queue[Any] = queue.Queue()
+        calls = [client.async_infer("cnn", pictures, callback=lambda result, error: ended.put(error)) for _ in range(2)]
+        queued = 0.0
+        while not queued and ended.qsize() < len(calls):
+            queued = server.metric("serving_queue_depth", model="cnn")
+        for call in calls:
+            call.cancel()
+        cancelled = sum("CANCELLED" in str(ended.get(timeout=60)) for _ in calls)
+        wait_for(settled)
+        computed = server.metric("serving_batch_size_sum") - rows
+        disconnects = server.metric("serving_client_disconnects_total") - left
+        return bool(queued and cancelled) and computed < 2 * 1024 and disconnects >= cancelled
+
     pictures = [tensor("input", np.zeros((1024, 28, 28, 1), np.uint8))]
-    ended: queue.Queue[Any] = queue.Queue()
-    calls = [client.async_infer("cnn", pictures, callback=lambda result, error: ended.put(error)) for _ in range(2)]
-    wait_for(lambda: server.metric("serving_queue_depth", model="cnn"))
-    for call in calls:
-        call.cancel()
-    errors = [ended.get(timeout=30) for _ in calls]
-    cancelled = sum("CANCELLED" in str(error) for error in errors)
-    assert cancelled, errors
-    wait_for(settled)
-    wait_for(lambda: server.metric("serving_client_disconnects_total") - left >= cancelled)
-    assert server.metric("serving_batch_size_sum") - rows < 2 * 1024
+    # On a busy machine both may be computed before anybody looks; computed each time, they would never be left out.
+    wait_for(cancelled_in_the_queue, "a call that is cancelled in the queue")
 
 
 def test_the_server_describes_itself_and_its_models(client: triton.InferenceServerClient) -> None:
@@ -187,7 +193,7 @@ def test_a_stream_of_the_real_client_is_answered_in_order(client: triton.Inferen
     for i in range(20):
         model = "nope" if i == 7 else "dnn"
         client.async_stream_infer(model, [tensor("input", np.zeros((1, 28, 28), np.uint8))], request_id=str(i))
-    found = [answers.get(timeout=20) for _ in range(20)]
+    found = [answers.get(timeout=60) for _ in range(20)]
     client.stop_stream()
     assert [i for i, (_, error) in enumerate(found) if error is not None] == [7]
     assert [result.get_response().id for result, _ in found if result is not None] == [
@@ -208,8 +214,9 @@ async def test_calls_of_the_asyncio_client_share_the_queue_and_get_their_own_ans
 def test_with_keys_a_prediction_needs_one_and_connections_spread_over_the_workers(home: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "pre", "cars", CARS)
     with running(home, "--workers", "2", pretrained=tmp_path / "pre", grpc=True, SERVING_API_KEYS=KEY) as server:
-        # The other worker may still be starting: the server is ready as soon as one is.
-        deadline, calls = time.monotonic() + 30, 0
+        # The server is ready as soon as one of its workers is.
+        server.wait_for_workers(2)
+        deadline, calls = time.monotonic() + 60, 0
         while time.monotonic() < deadline:
             calls += 1
             # A connection of its own: channels to the same address would else share one.
@@ -251,9 +258,10 @@ async def test_after_sigterm_calls_in_flight_are_answered_and_the_process_ends_w
             server.process.send_signal(signal.SIGTERM)
             await asyncio.gather(*callers)
         assert {status for status, _ in after} == {"StatusCode.UNAVAILABLE"}
-        # Refused, and none of those lost that had been taken on.
-        assert all("This server is being stopped" in message for _, message in after)
-        assert await asyncio.to_thread(server.process.wait, 20) == 0
+        # Refused, by the server or, to one that is late, for want of it; and none of those lost that had been taken on.
+        refusals = ("This server is being stopped", "failed to connect to all addresses")
+        assert [message for _, message in after if not any(words in message for words in refusals)] == []
+        assert await asyncio.to_thread(server.process.wait, 60) == 0
         assert "Traceback" not in server.text
 
 

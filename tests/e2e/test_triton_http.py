@@ -231,19 +231,28 @@ async def test_a_call_that_is_cancelled_is_not_computed(server: Server, aio: tri
     def settled() -> bool:
         return not server.metric("serving_inflight") and not server.metric("serving_queue_depth", model="cnn")
 
-    wait_for(settled)
-    rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+    async def cancelled_in_the_queue() -> bool:
+        """Cancels two calls; whether what was in the queue was not computed, and both were counted."""
+        await asyncio.to_thread(wait_for, settled)
+        rows, left = (server.metric(name) for name in ("serving_batch_size_sum", "serving_client_disconnects_total"))
+        calls = [asyncio.create_task(aio.infer("cnn", pictures)) for _ in range(2)]
+        queued = 0.0
+        while not queued and not all(call.done() for call in calls):
+            queued = await asyncio.to_thread(server.metric, "serving_queue_depth", model="cnn")
+        for call in calls:
+            call.cancel()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        cancelled = sum(isinstance(one, asyncio.CancelledError) for one in found)
+        await asyncio.to_thread(wait_for, settled)
+        computed = server.metric("serving_batch_size_sum") - rows
+        disconnects = server.metric("serving_client_disconnects_total") - left
+        return bool(queued and cancelled) and computed < 2 * 1024 and disconnects >= cancelled
+
     pictures = [tensor("input", np.zeros((1024, 28, 28, 1)), np.uint8)]
-    calls = [asyncio.create_task(aio.infer("cnn", pictures)) for _ in range(2)]
-    await asyncio.to_thread(wait_for, lambda: server.metric("serving_queue_depth", model="cnn"))
-    for call in calls:
-        call.cancel()
-    found = await asyncio.gather(*calls, return_exceptions=True)
-    cancelled = sum(isinstance(one, asyncio.CancelledError) for one in found)
-    assert cancelled, found
-    await asyncio.to_thread(wait_for, settled)
-    await asyncio.to_thread(wait_for, lambda: server.metric("serving_client_disconnects_total") - left >= cancelled)
-    assert server.metric("serving_batch_size_sum") - rows < 2 * 1024
+    # On a busy machine both may be computed before anybody looks; computed each time, they would never be left out.
+    async with asyncio.timeout(90):
+        while not await cancelled_in_the_queue():
+            pass
 
 
 async def test_the_asyncio_client_gets_the_same(

@@ -73,7 +73,8 @@ def test_every_user_of_two_processes_gets_right_answers_which_are_counted_togeth
 def test_wrong_answers_and_a_missed_limit_exit_1_and_are_named(served: Served, bundles: Path, tmp_path: Path) -> None:
     other = expecting_other_answers(bundles / "cars-0", tmp_path / "other")
     where = ("--host", served.url, "--bundles", str(other), "--protocols", "native", "--payloads", "json")
-    count = ("--processes", "2", "--seconds", "1", "--users", "2")
+    # Of which a busy machine may need most to begin.
+    count = ("--processes", "2", "--seconds", "5", "--users", "2")
     done = load_test(tmp_path, *where, *count, "--", "--min-requests-per-s", "10000000")
     assert done.returncode == 1
     assert "failure ratio 1.0000 is above 0" in done.stdout

@@ -131,20 +131,20 @@ def test_who_follows_does_not_wait_for_a_change_that_another_process_here_is_abo
     class Slow(Folder):
         def upload(self, key: str, file: Path) -> None:
             uploading.set()
-            assert followed.wait(20)
+            assert followed.wait(60)
             super().upload(key, file)
 
     uploading, followed = threading.Event(), threading.Event()
     with ThreadPoolExecutor(2) as pool:
         adding = pool.submit(RemoteStore(Slow(tmp_path / "elsewhere"), tmp_path / "one").add, pair[1].path)
-        assert uploading.wait(20)
+        assert uploading.wait(60)
         version = published(machine("other"), pair[0])
         try:
-            pool.submit(machine("one").refresh).result(20)
+            pool.submit(machine("one").refresh).result(60)
             target = machine("one").followed().target("cars")
         finally:
             followed.set()
-        assert adding.result(20).manifest == pair[1].manifest
+        assert adding.result(60).manifest == pair[1].manifest
     assert target is not None
     assert target.version == version
 
@@ -154,7 +154,7 @@ def test_a_folder_that_hangs_keeps_nobody_from_beginning_with_the_copy(
 ) -> None:
     class Hanging(Folder):
         def read(self, key: str, *, unless: str = "") -> Stored | None:
-            assert answers.wait(20)
+            assert answers.wait(60)
             return super().read(key, unless=unless)
 
     answers = threading.Event()
@@ -169,7 +169,7 @@ def test_a_folder_that_hangs_keeps_nobody_from_beginning_with_the_copy(
     target = begun.followed().target("cars")
     answers.set()
     for thread in hanging:
-        thread.join(20)
+        thread.join(60)
     assert len(hanging) == 1
     assert target is not None
     assert target.version == version

@@ -28,7 +28,7 @@ from tests.redeploy.record import ANSWERED, Record
 ADMIN_TOKEN = "loop-admin-token-of-the-test"  # noqa: S105 - of a server that lives as long as the test
 FOLLOW_SECONDS = 1.0
 """Within so long every worker answers with what was promoted."""
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 class LoopError(AssertionError):

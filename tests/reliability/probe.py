@@ -169,8 +169,8 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def until(true: Callable[[], bool], seconds: float = 15) -> float:
-    """Wait until something is true; the seconds that took.
+def until(true: Callable[[], bool], seconds: float = 60) -> float:
+    """Wait until something is true; the seconds that took. Long, since only a failure takes them.
 
     Raises:
         AssertionError: It is not within ``seconds``.

@@ -33,7 +33,7 @@ from tests.reliability.payloads import (
 from tests.reliability.probe import JSON, Reply, Worker, cpu_s, exchange, head, somebody_else, whole
 
 LIMIT = int(Settings.model_fields["max_body_bytes"].default)
-RECEIVE_S = 0.5
+RECEIVE_S = 5.0
 MIB = 2**20
 PIXELS = int(Settings.model_fields["max_picture_pixels"].default)
 PICTURE, NPY, CARS_PATH = "/predict/clothes", "application/x-npy", "/predict/cars"
@@ -71,6 +71,7 @@ def test_a_byte_more_than_the_limit_is_413_however_its_length_is_told(
 ) -> None:
     worker, told = Worker.of(server), "Content-Length: {}"
     endless = b"%x\r\n%b\r\n" % (MIB, b" " * MIB)
+    never_whole = head(CARS_PATH, JSON, told.format(len(GOOD) + 1)), GOOD
 
     def all_ways() -> list[int]:
         replies = [
@@ -83,21 +84,23 @@ def test_a_byte_more_than_the_limit_is_413_however_its_length_is_told(
             exchange(server, head(CARS_PATH, JSON, "Transfer-Encoding: chunked"), *[endless] * (4 * LIMIT // MIB)),
             # Others than what comes: too few, too many, two answers to the question.
             exchange(server, head(CARS_PATH, JSON, told.format(len(GOOD) - 1)), padded(LIMIT + 1)),
-            exchange(server, head(CARS_PATH, JSON, told.format(len(GOOD) + 1)), GOOD),
             exchange(server, head(CARS_PATH, JSON, told.format(1), told.format(len(GOOD))), GOOD),
             exchange(server, head(CARS_PATH, JSON, told.format(5), "Transfer-Encoding: chunked"), b"0\r\n\r\n"),
         ]
         return [reply.status for reply in replies]
 
-    expected = [200, 200, 413, 413, 413, 413, 413, 400, 408, 400, 400]
-    with worker.peak() as peak:
+    expected = [200, 200, 413, 413, 413, 413, 413, 400, 400, 400]
+    with worker.peak() as peak, ThreadPoolExecutor(1 + rounds) as senders:
+        # Each is given up after RECEIVE_S: all of them at once, beside the others.
+        given_up = [senders.submit(exchange, server, *never_whole) for _ in range(1 + rounds)]
         assert all_ways() == expected
         before = worker.resident_mib()
         for _ in range(rounds):
             assert all_ways() == expected
+        assert [reply.result().status for reply in given_up] == [408] * (1 + rounds)
         grown, most = worker.resident_mib() - before, peak()
     figure(
-        f"{len(expected)} ways to tell a length, {1 + rounds} times: {most:.0f} MiB more at most, "
+        f"{len(expected) + 1} ways to tell a length, {1 + rounds} times: {most:.0f} MiB more at most, "
         f"{grown:+.1f} MiB afterwards"
     )
     assert most < 6 * LIMIT / MIB
@@ -224,21 +227,24 @@ def test_large_pictures_hold_up_no_other_bodies_and_end_with_their_senders(
     began = cpu_s(worker.pid)
     assert ask(server, PICTURE, deep, "image/png").status == 200
     one, began = cpu_s(worker.pid) - began, cpu_s(worker.pid)
-    with ThreadPoolExecutor(8) as senders:
+    with ThreadPoolExecutor(9) as senders:
         asked = [senders.submit(exchange, server, late) for _ in range(8)]
+        # One that waits for its answer: on a busy machine the others may have left before anybody else has asked.
+        patient = senders.submit(ask, server, PICTURE, body, upload)
         other = ask(server, CARS_PATH, padded(100_000))
-        answered = sum(reply.done() for reply in asked)
+        held_up = patient.done()
         statuses = {reply.result().status for reply in asked}
+        assert patient.result().status == 200
     after = ask(server, PICTURE, deep, "image/png")
     spent = cpu_s(worker.pid) - began
     assert (statuses, other.status, after.status) == ({504}, 200, 200)
-    assert answered < len(asked)
+    assert not held_up
     assert ask(server, PICTURE, form(*files), upload).status == 413
     figure(
-        f"beside 32 of 24 megapixels in 8 requests with a deadline, 100 kB of JSON took {1000 * other.seconds:.0f} ms; "
-        f"one takes {one:.2f} s of CPU, all of it took {spent:.2f} s"
+        f"beside 36 of 24 megapixels in 9 requests, 8 with a deadline, 100 kB of JSON took "
+        f"{1000 * other.seconds:.0f} ms; one takes {one:.2f} s of CPU, all of it took {spent:.2f} s"
     )
-    assert spent < 16 * one
+    assert spent < 20 * one
 
 
 @pytest.mark.reliability(

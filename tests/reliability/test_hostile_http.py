@@ -43,7 +43,7 @@ def state(server: Server) -> tuple[int, float]:
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=10)
+    return socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=60)
 
 
 def attack(server: Server, random: Random) -> bytes:
@@ -79,7 +79,7 @@ def test_raw_bytes_give_no_5xx_no_hang_no_growth_and_no_secret_in_the_log(server
     def others() -> None:
         """A client beside, on connections of its own."""
         while not ended.is_set():
-            answer = httpx.post(f"{server.url}/predict/regressor", json=example, headers=headers, timeout=10)
+            answer = httpx.post(f"{server.url}/predict/regressor", json=example, headers=headers, timeout=60)
             answered[0] += 1
             if answer.status_code != 200 or answer.json()["predictions"] != expected:
                 wrong.append(answer.text)
@@ -104,7 +104,7 @@ def test_raw_bytes_give_no_5xx_no_hang_no_growth_and_no_secret_in_the_log(server
         ended.set()
         beside.join()
     # Every connection ends: the slow ones by the bound on an incomplete request.
-    deadline = time.monotonic() + 10 + PATIENCE_S
+    deadline = time.monotonic() + 60 + PATIENCE_S
     while state(server)[0] > before[0] and time.monotonic() < deadline:
         time.sleep(0.1)
     after = state(server)
@@ -140,17 +140,19 @@ def test_what_cannot_be_parsed_behind_requests_ends_them_after_their_answers_and
 def test_slow_senders_are_cut_off_and_nobody_else_notices(server: Server) -> None:
     before = state(server)[0]
     head = b"POST /predict/regressor HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
-    slow = [connect(server) for _ in range(100)]
+    slow = []
     try:
-        for number, client in enumerate(slow):
-            client.sendall((head[:20], head, head + b"\r\n{", b"")[number % 4])
+        for number in range(100):
+            slow.append(connect(server))
+            # At once: a connection that brings nothing is ended too.
+            slow[-1].sendall((head[:20], head, head + b"\r\n{", b"")[number % 4])
         assert httpx.get(f"{server.url}/livez").status_code == 200
         answers = [client.recv(1000)[:13] for client in slow]
     finally:
         for client in slow:
             client.close()
     assert [answers.count(start) for start in (b"HTTP/1.1 408 ", b"")] == [75, 25]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while state(server)[0] > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert state(server)[0] <= before

@@ -46,10 +46,10 @@ def failing(source: Bundle) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``cars`` takes some 10 ms a batch, so that what arrives meanwhile shares the next one."""
+    """``cars`` takes some 50 ms a batch, so that what arrives meanwhile, slowly too, shares the next one."""
     folder = tmp_path_factory.mktemp("rows")
     whole = make_bundle(folder, "cars", CARS)
-    late = resealed(whole, folder / "late", CREATED + timedelta(days=1), slow(whole))
+    late = resealed(whole, folder / "late", CREATED + timedelta(days=1), slow(whole, side=1600))
     resealed(late, folder / "pre" / "cars", CREATED + timedelta(days=2), failing(late))
     options = {"SERVING_BATCH_ROWS": "32", "SERVING_MAX_QUEUE_S": "600", "SERVING_RESPONSE_DETAILS": "1"}
     with running(folder / "home", pretrained=folder / "pre", **options) as found:

@@ -17,8 +17,8 @@ from tests.redeploy.offered import slow_cars
 from tests.reliability.payloads import GOOD
 from tests.reliability.probe import connect, receive, until, whole
 
-QUEUE_S = 3.0
-"""How long the queue at the time of SIGTERM takes: longer than the draining."""
+QUEUE_S, DRAIN_S = 5.0, 3.0
+"""How long the queue at the time of SIGTERM takes: longer than the draining, in which a busy client must have come."""
 REQUEST = whole("/predict/cars", GOOD)
 GRACE_S = 30
 """What the supervisor gives its worker, drain included."""
@@ -33,8 +33,8 @@ GRACE_S = 30
 def test_sigterm_answers_all_that_is_queued_and_refuses_new_connections(
     tmp_path: Path, figure: Figure, held: bool
 ) -> None:
-    slow_cars(tmp_path)
-    told = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": "600", "SERVING_DRAIN_S": "1.5"}
+    slow_cars(tmp_path, side=1350)
+    told = {"SERVING_BATCH_ROWS": "1", "SERVING_MAX_QUEUE_S": "600", "SERVING_DRAIN_S": f"{DRAIN_S}"}
     with running(tmp_path / "home", pretrained=tmp_path / "pre", **told) as server:
         idle, half, never, kept = (connect(server) for _ in range(4))
         half.sendall(REQUEST[:-10])

@@ -32,7 +32,7 @@ def client_of(runtime: Runtime) -> Client:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that nobody tells of."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 

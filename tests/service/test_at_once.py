@@ -30,10 +30,10 @@ def third(store: Store, bundle_of: MakeBundle) -> Bundle:
 
 
 class Slow(Fails):
-    """An engine that takes 30 ms."""
+    """An engine that takes three times as long as the wait for a candidate: threads may be woken late."""
 
     def run(self, rows: np.ndarray) -> np.ndarray:
-        threading.Event().wait(0.03)
+        threading.Event().wait(0.06)
         return self.engine.run(rows)  # type: ignore[no-any-return]
 
 

@@ -117,7 +117,7 @@ async def test_the_api_method_too_waits_for_the_models_of_a_worker_that_has_just
 ) -> None:
     from service.app import FrontDoorService, KerasServing
 
-    runtime = Runtime.create(settings)
+    runtime = Runtime.create(settings.model_copy(update={"start_wait_s": 60.0}))
     monkeypatch.setattr(FrontDoorService, "runtime", runtime)
     car = {"weight": 3504, "horsepower": 130, "origin": "usa"}
     early = asyncio.create_task(KerasServing.inner().predict(model="cars", instances=[car]))

@@ -1,5 +1,6 @@
 """A request's own deadline under a canary: production has time left to answer, and a late candidate goes."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -76,14 +77,17 @@ async def test_production_answers_in_the_time_that_is_left_and_a_candidate_that_
     candidate: str,
     go: threading.Event,
     ask: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Little of it is waited for the candidate, and production has plenty left, however slow the machine is.
+    monkeypatch.setattr("service.traffic._SHARE", 0.01)
     runtime = await start_runtime(settings.model_copy(update={"canary_timeout_s": 60.0, "grpc_port": 0}))
     loader, ours, theirs = await halved(runtime)
     Fails(loader.find("cars", Pin(label="candidate")), go)
     for _ in range(60):
         assert (await by_header(runtime, 60_000, ours)).status == 200
     for _ in range(5):
-        assert (await ask(runtime, 400, theirs)).status == 200
+        assert (await ask(runtime, 20_000, theirs)).status == 200
     assert rendered(runtime.metrics)[FAILURES] == 5
     await until(lambda: not store.aliases().traffic)
 
@@ -103,10 +107,10 @@ async def test_a_late_candidate_counts_though_production_cannot_answer_in_what_i
         assert (await ask(runtime, 60_000, ours)).status == 200
     for pin in (None, Pin(label="candidate")):
         Fails(loader.find("cars", pin), go)
-    for _ in range(5):
-        # Half of it is the candidate's, which must have begun by then.
-        assert (await ask(runtime, 400, theirs)).status == 504
-    assert rendered(runtime.metrics)[FAILURES] == 5
+    async with asyncio.timeout(60):
+        # Half of it is the candidate's. Where the machine stands still until all of it is over, nobody is to blame.
+        while rendered(runtime.metrics)[FAILURES] < 5:
+            assert (await ask(runtime, 400, theirs)).status == 504
     await until(lambda: not store.aliases().traffic)
 
 

@@ -158,11 +158,13 @@ documents = st.recursive(
 
 
 @given(documents, st.booleans())
+@examples(deadline=None)
 def test_no_document_that_names_each_member_once_is_taken_for_another(document: Any, escaped: bool) -> None:
     assert decode_json(json.dumps(document, ensure_ascii=escaped).encode()) == document
 
 
 @given(st.dictionaries(names, documents, min_size=1), documents, st.data())
+@examples(deadline=None)
 def test_a_member_added_again_anywhere_is_refused(members: dict[str, Any], beside: Any, data: st.DataObject) -> None:
     again = data.draw(st.sampled_from(sorted(members)))
     doubled = f"{json.dumps(members)[:-1]}, {json.dumps(again)}: {json.dumps(beside)}}}"

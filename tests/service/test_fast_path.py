@@ -326,7 +326,7 @@ async def test_a_server_that_stops_answers_what_it_has_and_says_that_it_closes()
         writer.write(post())
         await began.wait()
         served.server.should_exit = True
-        await asyncio.sleep(0.3)
+        await until(lambda: not served.server.servers[0].is_serving())
         go_on.set()
         answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.endswith(b"\r\nconnection: close\r\n\r\nok")

@@ -15,7 +15,7 @@ from tests.service.test_gateway import CAR, JSON, body_of, check_problem, predic
 async def test_a_prediction_waits_for_the_models_of_a_worker_that_has_just_started(
     settings: Settings, thawed_garbage: None
 ) -> None:
-    runtime = Runtime.create(settings)
+    runtime = Runtime.create(settings.model_copy(update={"start_wait_s": 60.0}))
     early = asyncio.create_task(predict(client_of(runtime), CAR))
     await asyncio.sleep(0.05)
     assert not early.done()

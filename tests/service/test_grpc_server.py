@@ -251,7 +251,8 @@ async def test_what_nobody_waits_for_any_more_is_not_computed(door: Door, end: s
     first = door.infer.ModelInfer(request())
     await gate.reached()
     batcher = door.runtime.loader.served["cars"].batcher
-    unwanted = door.infer.ModelInfer(request(OTHERS), timeout=None if end == "cancelled" else 0.3)
+    # Long enough to come into the queue first.
+    unwanted = door.infer.ModelInfer(request(OTHERS), timeout=None if end == "cancelled" else 2.0)
     await until(lambda: batcher.queued_rows == 2)
     if end == "cancelled":
         unwanted.cancel()

@@ -126,7 +126,7 @@ async def test_a_refusal_is_counted_under_the_version_that_was_wanted(runtime: R
 @pytest.fixture
 async def fresh(settings: Settings, thawed_garbage: None) -> AsyncIterator[Runtime]:
     """A runtime that begins to load when a test says so, and does nothing else meanwhile."""
-    runtime = Runtime.create(settings.model_copy(update={"poll_s": 60.0}))
+    runtime = Runtime.create(settings.model_copy(update={"poll_s": 60.0, "start_wait_s": 60.0}))
     yield runtime
     await runtime.close()
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from service.profile import Profile, decide, measure, profile
@@ -57,6 +58,7 @@ def test_one_disturbed_measurement_changes_nothing() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(SIZES), st.floats(1e-3, 1e3)), st.floats(1e-3, 1e3), st.floats(0.01, 1e3))
+@examples(deadline=None)
 def test_every_curve_has_a_limit_that_was_measured_and_a_pace(
     curve: dict[int, float], first: float, bound: float
 ) -> None:

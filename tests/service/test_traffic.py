@@ -211,7 +211,8 @@ async def test_of_a_requests_own_time_half_is_left_for_production(
     go = threading.Event()
     Fails(loader.aliases["cars"]["candidate"], go)
     body = json.dumps({"instances": [CAR]}).encode()
-    headers = JSON | {"x-request-timeout-ms": "1000"}
+    # Half of it is what production has left, on a machine that may stand still for a while.
+    headers = JSON | {"x-request-timeout-ms": "5000"}
     answers = [await client_of(runtime)("POST", "/predict/cars", body, headers=headers) for _ in range(2)]
     go.set()
     assert [answer.json["version"] for answer in answers] == [production] * 2
@@ -233,7 +234,11 @@ async def test_a_slow_candidate_is_rolled_back_with_both_figures(
 
     Slow(served)
     answers = await asyncio.gather(*(ask(runtime) for _ in range(10)))
-    answers += [await ask(runtime) for _ in range(110)]
+    async with asyncio.timeout(120):
+        # A pause of the machine in one of production's 50 requests excuses the candidate for this judgement.
+        while loader.find("cars").split is not None:
+            answers.append(await ask(runtime))
+    assert len(answers) > 95, "half of them are the candidate's, of which 50 are judged"
     assert {answer.status for answer in answers} == {200}
     await until(lambda: not store.aliases().traffic)
     assert store.changes("cars")[-1].reason.startswith("p99: ")
