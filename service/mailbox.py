@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
 _PATIENCE_S = 2.0
-# Two writes in so short a time may have the same time stamp: that of the kernel's last tick. Nanoseconds.
-_TICK_NS = 100_000_000
+# Two writes in so short a time may have the same time stamp: that of the kernel's last tick.
+_TICK_S = 0.1
 # Questions that may wait at once. Each looks for its reply again and again; with twice as many the thread falls behind.
 _MOST_QUESTIONS = 64
 _TABLE = """
@@ -98,13 +97,14 @@ class Mailbox:
         return None
 
     async def _run(self) -> None:
+        loop, changed = asyncio.get_running_loop(), 0.0
         while True:
             await asyncio.sleep(_LOOK_S)
             stamp = self._stamp_now()
-            if stamp == self._stamp:
+            if stamp != self._stamp:
+                self._stamp, changed = stamp, loop.time()
+            elif loop.time() > changed + _TICK_S:
                 continue
-            if time.time_ns() - stamp > _TICK_NS:
-                self._stamp = stamp
             try:
                 await self._look()
             except sqlite3.Error as error:
