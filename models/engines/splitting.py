@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 _WORTH_S = 0.0002
-"""Seconds of CPU time. Of a small convolutional network, 85 us a row, a batch of 3 rows is a fifth faster split over
-two CPUs; smaller ones gain a twentieth for half as much CPU time again (``python -m benchmarks.splitting``)."""
+"""Seconds of CPU time. Of a small convolutional network, 58 us a row, a batch of 4 rows is a third faster split over
+two CPUs, for a third more CPU time; one of 2 is a quarter faster for half as much again, and a single row slower
+(``python -m benchmarks.splitting``)."""
 _LONG_S = 10 * _WORTH_S
 _ROWS = 8
 _TRIALS = 3

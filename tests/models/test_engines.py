@@ -4,6 +4,7 @@ import shutil
 import threading
 import zipfile
 from pathlib import Path
+from time import process_time, sleep
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx import numpy_helper
 
 from models.bundle import GOLDEN, KERAS, ONNX, Bundle
 from models.engines import check_golden, open_engine
+from models.engines.onnx import OnnxEngine
 from models.errors import BundleError, EngineError
 from models.task import Task
 from tests.bundles import CARS, IMAGE, SERIES, graph_of, make_bundle, rows_of, run_offline
@@ -108,6 +110,25 @@ def test_onnx_runs_the_bytes_that_were_verified_and_not_the_path(
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
     open_engine(bundle, kind="onnx")
     assert given == [bundle.read(ONNX)]
+
+
+def test_threads_wait_awake_for_the_next_node_and_not_for_the_next_batch(bundle_of: MakeBundle) -> None:
+    bundle = bundle_of(IMAGE, "clothes")
+    engine = OnnxEngine(bundle, device="cpu", threads=2)
+    options = engine._split.get_session_options()
+    assert options.intra_op_num_threads == 2
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert int(options.get_session_config_entry("session.intra_op.spin_duration_us")) <= 50
+    golden = bundle.golden()[0]
+    rows = np.resize(golden, (4096, *golden.shape[1:]))
+    cpu_s = []
+    for _ in range(5):
+        engine._run_in(engine._split, rows)
+        began = process_time()
+        sleep(0.05)
+        cpu_s.append(process_time() - began)
+    # As they come, they would spin for most of it.
+    assert min(cpu_s) < 0.005
 
 
 def test_a_graph_that_onnxruntime_refuses_is_an_engine_error(bundle_of: MakeBundle) -> None:
