@@ -23,7 +23,7 @@ def test_versions_come_and_go_under_load_without_a_failed_or_wrong_answer(tmp_pa
     store = Store(home)
     old = make_bundle(tmp_path / "made", NAME, CARS)
     new = make_bundle(tmp_path / "made", NAME, CARS, seed=1, created=datetime(2026, 2, 1, tzinfo=UTC))
-    slow = offered.resealed(new, tmp_path / "slow", datetime(2026, 3, 1, tzinfo=UTC), offered.slow(new, side=1500))
+    slow = offered.resealed(new, tmp_path / "slow", datetime(2026, 3, 1, tzinfo=UTC), offered.slow(new, side=1100))
     broken = offered.resealed(new, tmp_path / "broken", datetime(2026, 4, 1, tzinfo=UTC))
     for bundle in (old, new, slow, make_bundle(tmp_path / "made", "clothes", IMAGE)):
         store.add(bundle.path)
@@ -86,7 +86,8 @@ def test_versions_come_and_go_under_load_without_a_failed_or_wrong_answer(tmp_pa
     assert slow.manifest.version not in {version for route, version in answered if route == 2}
     by_service = [change for change in loop.store.changes(NAME) if change.who == "service"]
     assert [change.action for change in by_service] == ["traffic"]
-    assert "p99" in by_service[0].reason
+    # A busy machine may not keep up with it, so that its answers are too late to count.
+    assert by_service[0].reason.startswith(("p99: ", "error rate: "))
     assert np.median(record.latency) < 1
     switches = len(loop.answering) - 1
     figure(f"{len(record.due)} requests, {switches} switches, a worker killed: 0 failed, 0 not what their version says")
