@@ -8,14 +8,13 @@ old version or the new one; the old one is closed when its last request is answe
 import asyncio
 import contextlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from models.errors import BundleError, UnknownModelError
 from models.store import CANDIDATE, PRODUCTION, Aliases, Store, Target, Traffic
+from service.alias_document import AliasDocument
 from service.errors import NotReadyError
 from service.metrics import Metrics
-from service.patience import PATIENCE_S, read_patiently
 from service.pool import Failure, Key, Pool, settle_garbage
 from service.protocols.base import Pin
 from service.seeding import Seeding
@@ -42,7 +41,6 @@ class Loader:
     Attributes:
         served: Model name -> the loaded version that answers requests which pin none.
         aliases: Model name -> alias -> the loaded version that it points to.
-        document: The alias document that is followed.
         ready: Whether the first pass over all models is over.
         store_problem: Why the store cannot be followed where it lies elsewhere; empty where it can.
     """
@@ -52,14 +50,9 @@ class Loader:
     metrics: Metrics
     served: dict[str, Served] = field(default_factory=dict)
     aliases: dict[str, dict[str, Served]] = field(default_factory=dict)
-    document: Aliases = field(default_factory=Aliases)
     ready: bool = False
     store_problem: str = ""
-    _document_error: str = ""
     _wanted: dict[str, dict[str, Target]] = field(default_factory=dict)
-    _stamp: tuple[int, int] | None = (0, 0)  # Unlike any: the first look is at the document, even where there is none.
-    # One thread of its own for the document, so that a long load delays no look at it.
-    _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="aliases"))
     _follower: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,7 +61,13 @@ class Loader:
         self.revision = StoreRevision(self.metrics.store_revision)
         self.pool = Pool(self.settings, self.store, self.metrics, on_news=self.look)
         self.router = Router(self.settings, self.store, self.metrics)
-        self._seeding = Seeding(self.settings, self.store, self._reader)
+        self._aliases = AliasDocument(self.store, on_problem=self._show_store)
+        self._seeding = Seeding(self.settings, self.store, self._aliases.thread)
+
+    @property
+    def document(self) -> Aliases:
+        """The alias document that is followed."""
+        return self._aliases.content
 
     def prepare(self) -> None:
         """Begin to seed and to load in threads, beside the rest of the process's start."""
@@ -95,7 +94,7 @@ class Loader:
         self.served, self.aliases = {}, {}
         await self.router.close()
         await self.pool.release()
-        self._reader.shutdown(wait=False)
+        self._aliases.thread.shutdown(wait=False)
 
     async def first_pass(self) -> None:
         """Wait until all models were tried for the first time, at most as long as a request may have to."""
@@ -164,8 +163,8 @@ class Loader:
     def problems(self) -> dict[str, str]:
         """What is not as it should be: model, ``model/alias``, shipped bundle or document -> why."""
         problems = {f"pretrained/{name}": reason for name, reason in self._seeding.failures.items()}
-        if self._document_error:
-            problems["aliases"] = self._document_error
+        if self._aliases.problem:
+            problems["aliases"] = self._aliases.problem
         if self.store_problem or (self._seeding.problem and not self.served):
             problems["store"] = self.store_problem or self._seeding.problem
         for name in self._wanted:
@@ -183,7 +182,7 @@ class Loader:
             except Exception:
                 # Following must outlive anything: without it no version could ever be switched again.
                 logger.exception("following the aliases failed; trying again")
-            known = self.settings.store is None or self._stamp is not None
+            known = self.settings.store is None or self._aliases.exists
             if not self.ready and known and not any(self.pool.missing(self._needed()).values()):
                 self.ready = True
                 self._started.set()
@@ -196,19 +195,8 @@ class Loader:
 
     async def _follow(self) -> None:
         """One look at the alias document, what follows from it, and the loads that it asks for."""
-        stamp = await read_patiently(self._reader, self.store.stamp, self._on_silence)
-        if stamp is None and self.served:
-            # It never goes away on purpose: a file being restored, or a volume that is gone.
-            self._keep(f"{self.store.home} has no alias document any more. Restore it from a backup.")
-        elif stamp != self._stamp or self._document_error:
-            try:
-                self.document = await read_patiently(self._reader, self.store.followed, self._on_silence)
-            except BundleError as error:
-                self._keep(str(error))
-            else:
-                self._wanted = self._targets(self.document)
-                self._document_error = ""
-                self._stamp = stamp
+        if await self._aliases.look(required=bool(self.served)):
+            self._wanted = self._targets(self.document)
         for name in {*self._wanted, *self.served}:
             try:
                 self._point(name, self._wanted.get(name, {}))
@@ -224,12 +212,6 @@ class Loader:
         if self.pool.keep_only(used):
             settle_garbage(collect=True)
         self.pool.bring(needed)
-
-    def _keep(self, reason: str) -> None:
-        """Go on with what is served although the alias document cannot be followed."""
-        if reason != self._document_error:
-            logger.error("what is served stays as it is: %s", reason)
-        self._document_error = reason
 
     def _targets(self, document: Aliases) -> dict[str, dict[str, Target]]:
         """Aliases of each model that is to be served: of those chosen, or of all, that have a production version."""
@@ -251,7 +233,8 @@ class Loader:
                     needed[name, target] = True
                     if (name, target) not in self.pool.failed:
                         break
-        return {(name, target): False for name, targets in self._wanted.items() for target in targets.values()} | needed
+        patient = {(name, target): False for name, targets in self._wanted.items() for target in targets.values()}
+        return patient | needed
 
     def _point(self, name: str, targets: dict[str, Target]) -> None:
         """Let the aliases of ``name`` mean what is loaded of ``targets``."""
@@ -284,12 +267,9 @@ class Loader:
         for served in set(found.values()) - {answering}:
             served.act_as(CANDIDATE if served is found.get(CANDIDATE) else LABEL, self.metrics, inline_ms)
 
-    def _on_silence(self) -> None:
-        self._keep(f"{self.store.home} has not answered for {PATIENCE_S:g} s. Check the volume.")
-        self._show_store()
-
     def _show_store(self) -> None:
-        self.metrics.store_reachable.replace({(): float(not (self._document_error or self.store_problem))})
+        followed = not (self._aliases.problem or self.store_problem)
+        self.metrics.store_reachable.replace({(): float(followed)})
 
     def _show(self) -> None:
         """Say in the metrics what is loaded under which alias, and what is expected of it."""

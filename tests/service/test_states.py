@@ -75,7 +75,7 @@ async def test_a_version_that_is_not_there_yet_is_being_loaded(
     loader = Loader(settings, store, Metrics())
     with pytest.raises(NotReadyError):
         states(loader, "cars")
-    loader.document = store.aliases()
+    loader._aliases.content = store.aliases()
     found = states(loader, "cars")
     assert [(one.version, one.served, one.reason) for one in found] == [
         (newer.manifest.version, None, ""),
